@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * kith_co * in a signature means: this may wait. An attached thread has one (runtime.h), and waiting
+ * there blocks that thread. A handler has none, so it cannot wait by accident.
+ *
+ * A message that kith_receive or kith_ask gives out belongs to the co and lives until the next
+ * kith_receive, kith_ask or detach on it; kith_keep (actor.h) takes the last one given out away
+ * from it.
+ */
+#ifndef KITH_CO_H
+#define KITH_CO_H
+
+#include <kith/actor.h>
+#include <kith/err.h>
+#include <kith/msg.h>
+#include <kith/time.h>
+
+KITH_BEGIN_DECLS
+
+typedef struct kith_co kith_co;
+
+/* Waits for the next message to this co and gives it out.
+ * Owns: *msg is the co's, until the next receive or ask. Thread: co's. Blocks: until deadline.
+ * Errors: KITH_ETIMEOUT, KITH_ESHUTDOWN, KITH_EPERM, KITH_EINVAL; *msg is then NULL. */
+KITH_API kith_err kith_receive(kith_co *co, kith_time deadline, kith_msg **msg);
+
+/* kith_ask(co, to, deadline, &reply, T, .field = value ...): sends a T and waits for the answer.
+ * Messages that come meanwhile wait for kith_receive, in order. An answer after the deadline is
+ * dropped and counted.
+ * Owns: as kith_receive. Thread: co's. Blocks: until deadline.
+ * Errors: KITH_ETIMEOUT, KITH_EDEAD (at once), KITH_EUNHANDLED (at once), KITH_ESHUTDOWN, and those
+ * of kith_send; *reply is then NULL. */
+#define kith_ask(co, to, deadline, reply, ...)                                                     \
+    kith_ask_copy((co), (to), (deadline), (reply), KITH_VALUE_(__VA_ARGS__))
+KITH_API kith_err kith_ask_copy(kith_co *co, kith_ref to, kith_time deadline, kith_msg **reply,
+                                const kith_type *type, const void *body);
+
+/* Waits until deadline. Thread: co's. Blocks: until deadline.
+ * Errors: KITH_ESHUTDOWN, KITH_EPERM, KITH_EINVAL (KITH_FOREVER). */
+KITH_API kith_err kith_sleep(kith_co *co, kith_time deadline);
+
+/* The self of a co, for the calls that need one. Thread: co's. Errors: NULL for NULL. */
+KITH_API kith_self *kith_co_self(kith_co *co);
+
+KITH_END_DECLS
+
+#endif

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * TCP as messages. A socket belongs to one actor, which gets everything that happens on it as
+ * messages and is the only one that may use it; kith_sock_give hands it to another actor. A socket
+ * ends with kith_close, or with its owner, or when its connection breaks; the handle is then stale.
+ *
+ *   listener:    kith_accepted ...
+ *   connection:  (kith_connected) kith_data ... kith_eof, then kith_closed if it broke
+ *
+ * Reading needs no call: each piece of input comes as a kith_data. A slow actor is not flooded: the
+ * socket is read again only when the piece before has been handled, so the peer is held back by
+ * TCP. Writing never waits: kith_sock_write takes the bytes whole or answers KITH_EFULL, when more
+ * than the bound wait for a slow reader; a kith_drained message says when to go on.
+ *
+ * Only actors own sockets; an attached thread, which has no handlers, does not.
+ */
+#ifndef KITH_NET_H
+#define KITH_NET_H
+
+#include <kith/actor.h>
+#include <kith/err.h>
+#include <kith/msg.h>
+#include <kith/ref.h>
+#include <kith/time.h>
+#include <stddef.h>
+#include <stdint.h>
+
+KITH_BEGIN_DECLS
+
+/* A connection came in; conn belongs to the receiver. Whoever ignores it leaves it open and unread
+ * until the receiver dies. */
+KITH_SYSTEM_MESSAGE(kith_accepted, {
+    kith_sock listener;
+    kith_sock conn;
+});
+
+/* kith_connect's outcome: status KITH_OK, or why there is no connection (sock is then stale). */
+KITH_SYSTEM_MESSAGE(kith_connected, {
+    kith_sock sock;
+    kith_err status;
+});
+
+/* n bytes of input, n > 0. The memory that bytes points to is the message's, and ends with it. */
+KITH_SYSTEM_MESSAGE(kith_data, {
+    kith_sock sock;
+    size_t n;
+    unsigned char *bytes;
+});
+
+/* The peer has finished sending; writing still works until kith_close or kith_closed. */
+KITH_SYSTEM_MESSAGE(kith_eof, { kith_sock sock; });
+
+/* After a kith_sock_write that answered KITH_EFULL: at most half of the bound waits now. */
+KITH_SYSTEM_MESSAGE(kith_drained, { kith_sock sock; });
+
+/* The connection broke, or a deadline passed (reason KITH_ETIMEOUT): sock is stale, what waited to
+ * be written is lost. Not sent after the owner's own kith_close. */
+KITH_SYSTEM_MESSAGE(kith_closed, {
+    kith_sock sock;
+    kith_err reason;
+});
+
+/* A socket was handed over by kith_sock_give: it belongs to the receiver now. If nobody takes this
+ * message, the socket is closed. */
+KITH_SYSTEM_MESSAGE(kith_given, {
+    kith_sock sock;
+    kith_ref from;
+});
+
+typedef struct kith_sock_options {
+    size_t write_bytes_max; /* bound of what may wait to be written; default 256 KiB */
+    size_t read_bytes_max;  /* most bytes in one kith_data; default 16 KiB */
+    unsigned backlog;       /* of a listener; default: the system's */
+    bool reuse_port;        /* of a listener: SO_REUSEPORT */
+    bool ipv6_only;         /* of a listener on "::": no IPv4 */
+    bool delay;             /* leaves Nagle's algorithm on; default: TCP_NODELAY is set */
+} kith_sock_options;
+
+/* Listens on a numeric IPv4 or IPv6 address ("127.0.0.1", "::1"; NULL: every address) and a port
+ * (0: a free one, kith_sock_local tells which). Accepted connections inherit options (NULL: the
+ * defaults). Out of descriptors, the listener pauses, logs once, and goes on when one is free.
+ * Owns: the socket is self's. Thread: an actor's. Blocks: no.
+ * Errors (kith_sock_error): KITH_EPERM, KITH_EINVAL, KITH_ENOMEM, KITH_EMFILE, KITH_EADDRINUSE,
+ * KITH_EADDRNOTAVAIL, KITH_EACCES, KITH_EAFNOSUPPORT, KITH_ESHUTDOWN, KITH_EIO. */
+KITH_API kith_sock kith_listen(kith_self *self, const char *address, uint16_t port,
+                               const kith_sock_options *options);
+
+/* Begins to connect to a numeric address and port; a kith_connected follows, in any case, if the
+ * handle has no error: KITH_ETIMEOUT if the deadline passes first.
+ * Owns: the socket is self's. Thread: an actor's. Blocks: no. Errors: as kith_listen. */
+KITH_API kith_sock kith_connect(kith_self *self, const char *address, uint16_t port,
+                                kith_time deadline, const kith_sock_options *options);
+
+/* Writes n bytes: now, or as soon as the peer takes them, in order. All of them must have left by
+ * deadline, else the connection is closed (kith_closed, KITH_ETIMEOUT). KITH_EFULL if
+ * write_bytes_max or more already wait: nothing is taken, and a kith_drained will come. So a single
+ * write may exceed the bound, a backlog may not grow.
+ * Owns: copies bytes. Thread: the owner's. Blocks: no.
+ * Errors: KITH_EFULL, KITH_ENOTCONN (not connected yet, or after kith_sock_finish), KITH_EBADREF,
+ * KITH_EPERM (not the owner), KITH_EINVAL, KITH_ENOMEM; breaking connections say kith_closed. */
+KITH_API KITH_MUST_CHECK kith_err kith_sock_write(kith_self *self, kith_sock sock,
+                                                  const void *bytes, size_t n, kith_time deadline);
+
+/* Input must come by deadline, else the connection is closed (kith_closed, KITH_ETIMEOUT). Any
+ * input ends the deadline; KITH_FOREVER takes it back.
+ * Thread: the owner's. Blocks: no. Errors: KITH_EBADREF, KITH_EPERM, KITH_ENOMEM. */
+KITH_API kith_err kith_sock_read_by(kith_self *self, kith_sock sock, kith_time deadline);
+
+/* Stops reading (on = false) or goes on (on = true); reading is on at first. What stops is what the
+ * runtime reads: the peer is then held back by TCP.
+ * Thread: the owner's. Blocks: no. Errors: KITH_EBADREF, KITH_EPERM. */
+KITH_API kith_err kith_sock_reading(kith_self *self, kith_sock sock, bool on);
+
+/* Half-close: nothing more will be written; what waits is still sent, then the peer sees the end.
+ * Thread: the owner's. Blocks: no. Errors: KITH_EBADREF, KITH_EPERM, KITH_ENOTCONN. */
+KITH_API kith_err kith_sock_finish(kith_self *self, kith_sock sock);
+
+/* Closes a socket; what waits to be written is lost (kith_sock_finish first, and kith_close at
+ * kith_eof, loses nothing).
+ * Thread: the owner's. Blocks: no. Errors: KITH_EBADREF, KITH_EPERM. */
+KITH_API kith_err kith_close(kith_self *self, kith_sock sock);
+
+/* Hands sock to another actor, which gets a kith_given and all that comes after it. What self was
+ * sent before stays self's. Deadlines set on it stay.
+ * Thread: the owner's. Blocks: no. Errors: KITH_EBADREF (sock or to), KITH_EDEAD, KITH_EPERM,
+ * KITH_ENOMEM; the socket then stays self's. */
+KITH_API kith_err kith_sock_give(kith_self *self, kith_sock sock, kith_ref to);
+
+/* How many bytes wait to be written.
+ * Thread: the owner's. Blocks: no. Errors: 0. */
+KITH_API size_t kith_sock_waiting(kith_self *self, kith_sock sock);
+
+#define KITH_ADDRESS_BYTES 64 /* enough for any address text, its NUL included */
+
+/* The numeric address and port of this end and of the other end.
+ * Owns: writes to the caller's text (KITH_ADDRESS_BYTES) and port; either may be NULL.
+ * Thread: the owner's. Blocks: no. Errors: KITH_EBADREF, KITH_EPERM, KITH_ENOTCONN. */
+KITH_API kith_err kith_sock_local(kith_self *self, kith_sock sock, char *text, uint16_t *port);
+KITH_API kith_err kith_sock_peer(kith_self *self, kith_sock sock, char *text, uint16_t *port);
+
+KITH_END_DECLS
+
+#endif
