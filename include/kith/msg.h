@@ -9,8 +9,8 @@
  * expands to
  *
  *     typedef struct deposit { long cents; } deposit;
- *     extern const kith_type kith_type_deposit;
- *     __attribute__((weak, ...)) const kith_type kith_type_deposit = { "deposit", 8, NULL };
+ *     extern __attribute__((weak, ...)) const kith_type kith_type_deposit;
+ *     const kith_type kith_type_deposit = { "deposit", 8, NULL };
  *
  * Ownership. A message belongs to whoever made it (kith_new) until it is posted, then to the
  * runtime, then to the handler that gets it, for the time of the call. A type that owns something
@@ -44,8 +44,8 @@ typedef struct kith_type {
 
 #define KITH_MESSAGE(T, ...)                                                                       \
     typedef struct T __VA_ARGS__ T;                                                                \
-    extern const kith_type kith_type_##T;                                                          \
-    KITH_WEAK const kith_type kith_type_##T = {#T, sizeof(T), NULL};                               \
+    extern KITH_WEAK const kith_type kith_type_##T;                                                \
+    const kith_type kith_type_##T = {#T, sizeof(T), NULL};                                         \
     extern const kith_type kith_type_##T
 
 #define KITH_MESSAGE_OWNING(T, ...)                                                                \
@@ -55,8 +55,8 @@ typedef struct kith_type {
     {                                                                                              \
         T##_drop((T *)body);                                                                       \
     }                                                                                              \
-    extern const kith_type kith_type_##T;                                                          \
-    KITH_WEAK const kith_type kith_type_##T = {#T, sizeof(T), T##_drop_any};                       \
+    extern KITH_WEAK const kith_type kith_type_##T;                                                \
+    const kith_type kith_type_##T = {#T, sizeof(T), T##_drop_any};                                 \
     extern const kith_type kith_type_##T
 
 /* Defines what is done with a T that ends; in scope: msg (T *). Once a program. */
@@ -106,6 +106,7 @@ KITH_API kith_ref kith_msg_sender(const kith_msg *msg);
 
 /* KITH_VALUE_(T) and KITH_VALUE_(T, .field = ...): a type descriptor and the address of a T. */
 #define KITH_VALUE_(...) KITH_CAT_(KITH_VALUE_, KITH_ONE_OR_MANY_(__VA_ARGS__))(__VA_ARGS__)
+/* clang-format off */
 #ifdef __cplusplus
 #define KITH_VALUE_ONE(T) &kith_type_##T, kith_address_(T{})
 #define KITH_VALUE_MANY(T, ...) &kith_type_##T, kith_address_(T{__VA_ARGS__})
@@ -113,6 +114,7 @@ KITH_API kith_ref kith_msg_sender(const kith_msg *msg);
 #define KITH_VALUE_ONE(T) &kith_type_##T, &(const T){0}
 #define KITH_VALUE_MANY(T, ...) &kith_type_##T, &(const T){__VA_ARGS__}
 #endif
+/* clang-format on */
 
 KITH_END_DECLS
 

@@ -111,6 +111,7 @@ typedef struct kith_stats {
     uint64_t parks;        /* times a worker went to sleep */
     uint64_t stalls;       /* turns that lasted longer than stall_ns */
     uint64_t rescues;      /* times a stalled worker's sockets and timers were served by another */
+    uint64_t messages;     /* * messages that exist */
     uint64_t sockets;      /* * open sockets */
     uint64_t timers;       /* * timers set */
 } kith_stats;

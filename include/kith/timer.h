@@ -19,20 +19,20 @@ KITH_BEGIN_DECLS
  * handle. Use kith_in(duration) for a deadline from now; KITH_FOREVER is an error.
  * Owns: copies the body; the type's drop runs if the timer is canceled. Thread: self's. Blocks: no.
  * Errors (kith_timer_error): KITH_EPERM, KITH_EINVAL, KITH_ENOMEM, KITH_EAGAIN, KITH_ESHUTDOWN. */
-#define kith_at(self, deadline, ...)                                                               \
-    kith_timer_set((self), (deadline), 0, KITH_VALUE_(__VA_ARGS__))
+#define kith_at(self, deadline, ...) kith_timer_at((self), (deadline), KITH_VALUE_(__VA_ARGS__))
 
 /* kith_every(self, period_ns, T, .field = value ...): sends a T to self every period_ns, the first
  * after one period. Ticks that come due while the last one still waits to be handled are skipped,
  * not piled up. The type must have no drop, because the body is copied. Errors: as kith_at;
  * KITH_EINVAL for period_ns 0 and for a type with a drop. */
 #define kith_every(self, period_ns, ...)                                                           \
-    kith_timer_set((self), kith_in(period_ns), (period_ns), KITH_VALUE_(__VA_ARGS__))
+    kith_timer_every((self), (period_ns), KITH_VALUE_(__VA_ARGS__))
 
-/* What both expand to; period_ns 0 means once, after deadline. A periodic timer goes off at
- * deadline and every period_ns from then on. */
-KITH_API kith_timer kith_timer_set(kith_self *self, kith_time deadline, kith_time period_ns,
-                                   const kith_type *type, const void *body);
+/* What the two expand to. */
+KITH_API kith_timer kith_timer_at(kith_self *self, kith_time deadline, const kith_type *type,
+                                  const void *body);
+KITH_API kith_timer kith_timer_every(kith_self *self, kith_time period_ns, const kith_type *type,
+                                     const void *body);
 
 /* Ends a timer of self's, in constant time.
  * Thread: self's. Blocks: no. Errors: KITH_EPERM (not self's timer), KITH_EBADREF (made up, or

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * What the files of the actor layer share: an actor is a task with a behaviour.
+ */
+#ifndef KITH__ACTORS_ACTOR_H
+#define KITH__ACTORS_ACTOR_H
+
+#include "sched/post.h"
+#include "sched/runtime.h"
+#include <kith/actor.h>
+
+/* An attached thread. Its task stands in a slot as every task does, with this as its state. */
+struct kith_co {
+    struct kith_self *task;
+    struct kith__ctx ctx;
+    pthread_mutex_t lock; /* of ready */
+    pthread_cond_t changed;
+    bool ready;              /* its inbox was woken: the task is the thread's again */
+    kith_err failed;         /* by kith_fail */
+    uint64_t asked;          /* the question it waits for, bits of KITH__KIND_ASK */
+    kith_err answer_status;  /* of that question, once asked is 0 */
+    struct kith_msg *answer; /* NULL unless answer_status is KITH_OK */
+    struct kith_co *next;    /* in the runtime's list, under its lock */
+};
+
+/* What the actor layer keeps for a runtime. */
+struct kith__actors {
+    pthread_mutex_t dead_lock;
+    KITH__ATOMIC(uint32_t) subscribers;
+    uint64_t *subscribed; /* under dead_lock: references */
+    uint32_t subscribed_room;
+
+    pthread_mutex_t stop_lock; /* of the tree that a shutdown stops: see shutdown.c */
+    uint32_t *children_left;
+    uint8_t *counted;
+    uint32_t slots;
+    bool stop_failed;   /* a stop could not be sent: memory was out */
+    bool shutdown_runs; /* under rt->lock */
+    struct kith_co *cos; /* under rt->lock */
+};
+
+static inline struct kith__actors *kith__actors_of(struct kith_runtime *rt)
+{
+    return rt->actors;
+}
+
+extern const struct kith__task_ops kith__actor_ops;
+extern const struct kith__task_ops kith__thread_ops;
+
+static inline const kith_behavior *kith__behavior_of(const struct kith_self *task)
+{
+    return kith__load_rlx(&task->behavior); /* relaxed: constant while the task lives */
+}
+
+static inline struct kith_co *kith__co_of(const struct kith_self *task)
+{
+    return (task->flags & KITH__TASK_THREAD) != 0 ? task->state : NULL;
+}
+
+/* For logs; behavior may be NULL (a thread). */
+const char *kith__name_of(const void *behavior);
+
+/* turn.c */
+/* Handles one message that task, whose turn it is, has taken. Owns msg. */
+void kith__handle(struct kith__ctx *ctx, struct kith_self *task, struct kith_msg *msg);
+void kith__handle_ordinary(struct kith__ctx *ctx, struct kith_self *task, struct kith_msg *msg);
+/* The task dies for this reason when its handler returns, unless it has a reason already. */
+void kith__task_fail(struct kith_self *task, kith_err reason);
+/* Ends the message in hand, if its handler has not given it away. */
+void kith__current_end(struct kith__ctx *ctx);
+
+/* timer.c */
+/* The turn is over: the silence of a receive timeout begins. */
+void kith__idle_stamp(struct kith__ctx *ctx, struct kith_self *task);
+
+/* life.c */
+/* A new task in a slot of its own, with bytes of zeroed state, its inbox closed and its handle set.
+ * NULL if memory or slots are out. */
+struct kith_self *kith__task_new(struct kith__ctx *ctx, const struct kith__task_ops *ops,
+                                 const void *behavior, size_t state_bytes);
+void kith__die(struct kith__ctx *ctx, struct kith_self *task);
+/* Ends what a task has besides its state: what it owns, its watchers, its mailbox; and its slot. */
+void kith__task_end(struct kith__ctx *ctx, struct kith_self *task);
+/* Sends a stop signal. */
+kith_err kith__stop_send(struct kith__ctx *ctx, uint64_t to);
+
+/* dead.c */
+/* A message that nobody takes: tells its asker, the subscribers and the log; ends it. */
+void kith__dead_letter(struct kith__ctx *ctx, uint64_t to, struct kith_msg *msg, kith_err reason);
+void kith__dead_unsubscribe(struct kith__ctx *ctx, struct kith_self *task);
+
+/* monitor.c */
+extern const struct kith__internal kith__monitor_type;
+/* Sends the down messages that wait for this death. */
+void kith__watchers_tell(struct kith__ctx *ctx, struct kith_self *task);
+
+/* ask.c */
+/* Delivers an answer to the question that `to` names. As kith__post. */
+kith_err kith__answer(struct kith__ctx *ctx, uint64_t to, struct kith_msg *msg);
+/* An answer has arrived: runs the continuation, or drops it if the question has ended. */
+void kith__answer_arrived(struct kith__ctx *ctx, struct kith_self *task, struct kith_msg *msg);
+/* Tells the asker of msg, if it has one, that there will be no answer. */
+void kith__ask_refuse(struct kith__ctx *ctx, struct kith_msg *msg, kith_err reason);
+
+/* The blocking form: sends msg as a question of co's; co->asked is 0 when it is over. */
+kith_err kith__ask_block(struct kith_co *co, uint64_t to, struct kith_msg *msg);
+/* Ends the question that co waits for, unanswered. */
+void kith__ask_give_up(struct kith_co *co);
+
+/* thread.c */
+kith_err kith__attach(struct kith_runtime *rt, struct kith_co **out);
+void kith__detach(struct kith_co *co);
+
+/* runtime.c */
+void kith__runtime_free(struct kith_runtime *rt);
+
+/* stats.c */
+uint64_t kith__actors_alive(struct kith_runtime *rt);
+void kith__counters_add(struct kith__counters *sum, const struct kith__counters *of);
+
+/* shutdown.c */
+/* The actor is dead and its inbox closed: if a shutdown waits for that, goes on with its parent. */
+void kith__death_counts(struct kith__ctx *ctx, struct kith_self *task);
+
+/* send.c */
+/* As kith__post, for references to questions too. */
+static inline kith_err kith__deliver(struct kith__ctx *ctx, uint64_t to, struct kith_msg *msg)
+{
+    if (KITH__UNLIKELY(kith__bits_kind(to) == KITH__KIND_ASK))
+        return kith__answer(ctx, to, msg);
+    return kith__post(ctx, to, msg);
+}
+
+#endif

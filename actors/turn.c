@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * An actor's turn: takes messages out of the inbox and runs their handlers.
+ *
+ * Called by the worker's loop. A turn ends when nothing waits (the actor rests), when it has lasted
+ * long enough (kith__turn_over; the actor goes behind all others), or when the actor dies.
+ *
+ * Invariants
+ *  A1. A message meant for an earlier user of the slot is not handled: its generation differs.
+ *  A2. A message taken out is ended exactly once: by its handler (reply, forward, keep: then
+ *      ctx->current is NULL), or here.
+ *  A3. After kith__inbox_rest succeeds, or kith__die returns, the actor is not touched any more.
+ *  A4. A turn takes messages at its begin and when it has handled all it has; after the second time
+ *      it goes behind the others, so that two actors that keep each other busy cannot keep a worker.
+ */
+#include "actors/actor.h"
+#include "sched/timer.h"
+#include "sched/worker.h"
+#include <string.h>
+
+void kith__current_end(struct kith__ctx *ctx)
+{
+    struct kith_msg *msg = ctx->current;
+    if (msg == NULL)
+        return;
+    ctx->current = NULL;
+    kith__msg_end(ctx->cache, msg);
+}
+
+void kith__task_fail(struct kith_self *task, kith_err reason)
+{
+    if ((task->flags & KITH__TASK_STOPPING) != 0 && task->reason != KITH_OK)
+        return; /* kith_fail has said why */
+    task->flags |= KITH__TASK_STOPPING;
+    task->reason = reason;
+}
+
+/* Another shared object's descriptor of the same message: same name, same size. */
+static bool same_type(const kith_type *a, const kith_type *b)
+{
+    return a->body_bytes == b->body_bytes && strcmp(a->name, b->name) == 0;
+}
+
+static kith_handler_fn *handler_by_name(const kith_handler *handlers, const kith_type *type)
+{
+    for (const kith_handler *h = handlers; h != NULL && h->type != NULL; h++)
+        if (same_type(h->type, type))
+            return h->fn;
+    return NULL;
+}
+
+static kith_err unhandled(struct kith__ctx *ctx, struct kith_self *task, struct kith_msg *msg)
+{
+    const kith_behavior *behavior = kith__behavior_of(task);
+    kith_handler_fn *fn = handler_by_name(behavior->handlers, msg->type);
+    if (fn != NULL)
+        return fn(task, task->state, kith__msg_body(msg));
+    if (behavior->other != NULL)
+        return behavior->other(task, task->state, msg);
+    ctx->current = NULL;
+    kith__dead_letter(ctx, kith__task_bits(task), msg, KITH_EUNHANDLED);
+    return KITH_OK;
+}
+
+static kith_err dispatch(struct kith__ctx *ctx, struct kith_self *task, struct kith_msg *msg)
+{
+    const kith_handler *h = kith__behavior_of(task)->handlers;
+    for (; KITH__LIKELY(h != NULL && h->type != NULL); h++)
+        if (h->type == msg->type)
+            return h->fn(task, task->state, kith__msg_body(msg));
+    return unhandled(ctx, task, msg);
+}
+
+void kith__handle_ordinary(struct kith__ctx *ctx, struct kith_self *task, struct kith_msg *msg)
+{
+    ctx->current = msg;
+    if (KITH__UNLIKELY((task->flags & KITH__TASK_IDLE_TIMER) != 0))
+        task->flags |= KITH__TASK_ACTIVE;
+    kith_err err = dispatch(ctx, task, msg);
+    if (KITH__UNLIKELY(err != KITH_OK))
+        kith__task_fail(task, err);
+    kith__current_end(ctx);
+}
+
+/* Timers, answers and messages of kith's own. */
+static void handle_special(struct kith__ctx *ctx, struct kith_self *task, struct kith_msg *msg)
+{
+    if ((msg->flags & KITH__MSG_TIMER) != 0) {
+        msg = kith__timer_arrived(ctx, task, msg);
+        if (msg == NULL)
+            return;
+    }
+    if ((msg->flags & KITH__MSG_REPLY) != 0)
+        kith__answer_arrived(ctx, task, msg);
+    else if ((msg->flags & KITH__MSG_INTERNAL) != 0)
+        kith__internal_of(msg)->run(ctx, task, msg);
+    else
+        kith__handle_ordinary(ctx, task, msg);
+}
+
+void kith__handle(struct kith__ctx *ctx, struct kith_self *task, struct kith_msg *msg)
+{
+    if (KITH__UNLIKELY(!kith__meant_for(task, msg)))
+        kith__dead_letter(ctx, 0, msg, KITH_EDEAD); /* A1 */
+    else if (KITH__UNLIKELY(msg->flags != 0))
+        handle_special(ctx, task, msg);
+    else
+        kith__handle_ordinary(ctx, task, msg);
+}
+
+static void log_backlog(struct kith__ctx *ctx, struct kith_self *task, uint32_t n)
+{
+    uint32_t level = task->busy_logged == 0 ? 1024 : task->busy_logged * 2;
+    if (n < level || level == 0)
+        return;
+    while (level <= n / 2)
+        level *= 2;
+    task->busy_logged = level;
+    kith__log(&ctx->rt->log, KITH_LOG_INFO, "%s: %u messages wait in its mailbox",
+              kith__name_of(kith__behavior_of(task)), n);
+}
+
+static void take(struct kith__ctx *ctx, struct kith_self *task)
+{
+    uint32_t n = kith__queue_sort(&task->pending, kith__inbox_take(&task->inbox));
+    if (KITH__UNLIKELY(n >= 1024))
+        log_backlog(ctx, task, n);
+}
+
+/* Nothing is pending: true if the actor rests now, or must wait for its next turn. */
+static bool turn_ends(struct kith__ctx *ctx, struct kith_self *task, bool *again)
+{
+    if (KITH__UNLIKELY((task->flags & KITH__TASK_ACTIVE) != 0))
+        kith__idle_stamp(ctx, task);
+    if (KITH__LIKELY(kith__inbox_rest(&task->inbox)))
+        return true;
+    if (*again) {
+        kith__schedule_last(ctx, task); /* A4 */
+        return true;
+    }
+    *again = true;
+    take(ctx, task);
+    return false;
+}
+
+static void actor_turn(struct kith__ctx *ctx, struct kith_self *task)
+{
+    bool again = false;
+    ctx->running = task;
+    kith__store_rlx(&ctx->worker->turn_of, kith__load_rlx(&task->behavior));
+    if (kith__inbox_has(&task->inbox))
+        take(ctx, task);
+    for (;;) {
+        struct kith_msg *msg = kith__queue_pop(&task->pending);
+        if (msg == NULL) {
+            if (turn_ends(ctx, task, &again))
+                break;
+            continue;
+        }
+        kith__handle(ctx, task, msg);
+        if (KITH__UNLIKELY((task->flags & KITH__TASK_STOPPING) != 0)) {
+            kith__die(ctx, task);
+            break;
+        }
+        if (kith__turn_over(ctx->worker) && task->pending != NULL) {
+            kith__schedule_last(ctx, task);
+            break;
+        }
+    }
+    ctx->running = NULL;
+}
+
+const struct kith__task_ops kith__actor_ops = {.turn = actor_turn};

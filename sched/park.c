@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Sleeping and waking: which worker sleeps, who wakes it, and why no wake is lost.
+ *
+ * Called by the worker's loop (search, park) and by whoever publishes work (wake_one).
+ *
+ * One word, rt->idle, counts the searching (low half) and the parked (high half) workers. It is
+ * changed, together with the workers' states, under park_lock only, and read by everybody.
+ *
+ * Invariants
+ *  B1. Work that only the shared queue knows of finds a worker. The publisher stores the queue's
+ *      count (B1a), then reads idle (B1b); a worker that goes to sleep adds itself to idle (B1c),
+ *      then reads the count (B1d). All four are sequentially consistent, so in any order of them
+ *      one of the two sees the other.
+ *  B2. Nobody is woken while somebody searches: the searcher will find the work, because it leaves
+ *      the count of searchers (B1c) before it looks at everything a last time.
+ *  B3. A parked worker is woken once: by whoever moves its state from PARKED to CLAIMED.
+ *  B4. A searcher that finds work, and was the last one, wakes another if more is waiting.
+ *  B5. At most half of the workers search.
+ *
+ * A wake that a worker misses for its *own* queue does not exist: it runs that queue empty first.
+ * A lock and not a compare-and-swap on the states: the two must change together, and whoever parks
+ * or wakes makes a system call of a microsecond anyway.
+ */
+#include "sched/worker.h"
+#include "sched/timer.h"
+
+#define SEARCHING(idle) ((idle) % KITH__IDLE_PARKED)
+#define PARKED(idle) ((idle) / KITH__IDLE_PARKED)
+
+/* Under park_lock. */
+static void idle_add(struct kith_runtime *rt, uint32_t change)
+{
+    kith__store_seq(&rt->idle, kith__load_rlx(&rt->idle) + change); /* B1c */
+}
+
+static void state_set(struct kith__worker *w, uint32_t state)
+{
+    kith__store_rlx(&w->state, state); /* read under the lock, or as a hint */
+}
+
+/* Under park_lock: a parked worker, the next after the one that was woken last. */
+static struct kith__worker *parked_worker(struct kith_runtime *rt)
+{
+    for (uint32_t i = 0; i < rt->worker_count; i++) {
+        struct kith__worker *w = &rt->workers[(rt->wake_turn + i) % rt->worker_count];
+        if (kith__load_rlx(&w->state) == KITH__WORKER_PARKED) {
+            rt->wake_turn = w->index;
+            return w;
+        }
+    }
+    return NULL;
+}
+
+void kith__wake_one(struct kith_runtime *rt)
+{
+    uint32_t idle = kith__load_seq(&rt->idle); /* B1b */
+    if (SEARCHING(idle) > 0 || PARKED(idle) == 0)
+        return;
+    struct kith__worker *w = NULL;
+    pthread_mutex_lock(&rt->park_lock);
+    if (SEARCHING(kith__load_rlx(&rt->idle)) == 0)
+        w = parked_worker(rt);
+    if (w != NULL) {
+        state_set(w, KITH__WORKER_CLAIMED); /* B3 */
+        idle_add(rt, 1 - KITH__IDLE_PARKED);
+    }
+    pthread_mutex_unlock(&rt->park_lock);
+    if (w != NULL)
+        rt->driver->wake(w);
+}
+
+bool kith__search_begin(struct kith__worker *w)
+{
+    struct kith_runtime *rt = w->ctx.rt;
+    if (rt->worker_count == 1)
+        return false;
+    pthread_mutex_lock(&rt->park_lock);
+    w->searching = 2 * SEARCHING(kith__load_rlx(&rt->idle)) < rt->worker_count; /* B5 */
+    if (w->searching)
+        idle_add(rt, 1);
+    pthread_mutex_unlock(&rt->park_lock);
+    return w->searching;
+}
+
+/* The searcher has found work (B4). */
+void kith__search_end(struct kith__worker *w)
+{
+    struct kith_runtime *rt = w->ctx.rt;
+    w->searching = false;
+    pthread_mutex_lock(&rt->park_lock);
+    idle_add(rt, (uint32_t)-1);
+    pthread_mutex_unlock(&rt->park_lock);
+    if (kith__load_seq(&rt->shared.count) > 0 || kith__worth_stealing(w))
+        kith__wake_one(rt);
+}
+
+static void park_begin(struct kith__worker *w)
+{
+    struct kith_runtime *rt = w->ctx.rt;
+    pthread_mutex_lock(&rt->park_lock);
+    state_set(w, KITH__WORKER_PARKED);
+    idle_add(rt, KITH__IDLE_PARKED - (w->searching ? 1 : 0));
+    pthread_mutex_unlock(&rt->park_lock);
+    w->searching = false;
+}
+
+static void park_end(struct kith__worker *w)
+{
+    struct kith_runtime *rt = w->ctx.rt;
+    pthread_mutex_lock(&rt->park_lock);
+    if (kith__load_rlx(&w->state) == KITH__WORKER_PARKED)
+        idle_add(rt, 0 - KITH__IDLE_PARKED);
+    else
+        w->searching = true; /* its waker has counted it */
+    state_set(w, KITH__WORKER_RUNS);
+    pthread_mutex_unlock(&rt->park_lock);
+}
+
+/* The last look, after the worker can be seen sleeping (B1d, B2). */
+static bool nothing_to_do(struct kith__worker *w)
+{
+    struct kith_runtime *rt = w->ctx.rt;
+    if (kith__load_seq(&rt->shared.count) > 0 || kith__load_seq(&rt->ending) != 0)
+        return false;
+    for (uint32_t i = 0; i < rt->worker_count; i++)
+        if (i != w->index && kith__worth_stealing(&rt->workers[i]))
+            return false;
+    return true;
+}
+
+/* Whoever waits for the runtime to go quiet looks again whenever a worker sleeps. */
+void kith__tell_joiners(struct kith_runtime *rt)
+{
+    /* seq; pairs with the store in kith__quiet_wait, as B1 does: the deaths of this worker's turns
+     * stand before B1c. */
+    if (kith__load_seq(&rt->joining) == 0)
+        return;
+    pthread_mutex_lock(&rt->lock);
+    pthread_cond_broadcast(&rt->changed);
+    pthread_mutex_unlock(&rt->lock);
+}
+
+void kith__park(struct kith__worker *w)
+{
+    struct kith_runtime *rt = w->ctx.rt;
+    kith__msg_cache_flush(w->ctx.cache);
+    kith__count(&w->ctx.counters.parks);
+    park_begin(w);
+    kith__tell_joiners(rt);
+    if (nothing_to_do(w)) {
+        kith_time deadline = kith__timers_sleep(w);
+        rt->driver->poll(w, w, deadline);
+        kith__timers_woke(w);
+        w->polled_at = rt->driver->now();
+    }
+    park_end(w);
+    if (rt->worker_count > 1)
+        kith__watch_arm(rt);
+}

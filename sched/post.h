@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The way of a message from a reference to an inbox: the one place where a task is looked up by its
+ * handle and pushed to. Used by actors (send) and io (events), and by timers.
+ *
+ * No count of references and no epoch protects the receiver: its memory is never anything but a
+ * task (H1 of handle.h). If it dies between the look-up and the push, the push meets CLOSED; if its
+ * slot has been given to a new task by then, the message is in the wrong inbox, and is thrown out
+ * when it is taken, because it carries the generation it was meant for.
+ */
+#ifndef KITH__SCHED_POST_H
+#define KITH__SCHED_POST_H
+
+#include "sched/worker.h"
+
+/* Delivers msg to the task that `to` names. KITH_OK: the message is gone. KITH_EDEAD: it was a task
+ * and is dead. KITH_EBADREF: it never was one of this runtime's. In both cases msg is still the
+ * caller's. */
+static inline kith_err kith__post(struct kith__ctx *ctx, uint64_t to, struct kith_msg *msg)
+{
+    if (KITH__UNLIKELY(kith__bits_tag(to) != ctx->rt->actor_tag))
+        return KITH_EBADREF;
+    struct kith__slot *slot = kith__handle_find(&ctx->rt->table, to);
+    if (KITH__UNLIKELY(slot == NULL))
+        return KITH_EBADREF;
+    struct kith_self *task = (struct kith_self *)slot;
+    /* relaxed: an early look; the generation in the message is what counts. */
+    if (KITH__UNLIKELY(kith__load_rlx(&slot->bits) != to))
+        return kith__slot_was(&ctx->rt->table, slot, to) ? KITH_EDEAD : KITH_EBADREF;
+    msg->to_gen = kith__bits_gen(to);
+    switch (kith__inbox_push(&task->inbox, msg)) {
+    case KITH__PUSH_WOKE:
+        kith__queue_push(&task->pending, msg);
+        kith__schedule(ctx, task);
+        return KITH_OK;
+    case KITH__PUSH_OK:
+        return KITH_OK;
+    default:
+        return KITH_EDEAD;
+    }
+}
+
+/* Whether a message that was taken out of task's inbox was meant for it. */
+static inline bool kith__meant_for(const struct kith_self *task, const struct kith_msg *msg)
+{
+    return KITH__LIKELY(msg->to_gen == kith__bits_gen(kith__task_bits(task)));
+}
+
+#endif

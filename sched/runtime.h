@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The runtime's own structures: the whole machine, a worker, and the context that a thread has in
+ * it (a worker's or an attached thread's). Everything above sched sees the machine through these.
+ *
+ * Threads: a context and a worker belong to their thread, except for the fields marked otherwise.
+ */
+#ifndef KITH__SCHED_RUNTIME_H
+#define KITH__SCHED_RUNTIME_H
+
+#include "base/handle.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "mailbox/memory.h"
+#include "sched/driver.h"
+#include "sched/runq.h"
+#include "sched/task.h"
+#include "sched/wheel.h"
+#include <kith/runtime.h>
+#include <pthread.h>
+
+/* Counters of one thread: written by it, summed by kith_stats_get. */
+struct kith__counters {
+    KITH__ATOMIC(uint64_t) spawned;
+    KITH__ATOMIC(uint64_t) died;
+    KITH__ATOMIC(uint64_t) dead_letters;
+    KITH__ATOMIC(uint64_t) late_replies;
+    KITH__ATOMIC(uint64_t) steals;
+    KITH__ATOMIC(uint64_t) parks;
+    KITH__ATOMIC(uint64_t) stalls;
+    KITH__ATOMIC(uint64_t) rescues;
+    KITH__ATOMIC(uint64_t) sockets_opened;
+    KITH__ATOMIC(uint64_t) sockets_closed;
+    KITH__ATOMIC(uint64_t) timers_set;
+    KITH__ATOMIC(uint64_t) timers_ended;
+};
+
+struct kith__ctx {
+    struct kith_self *running;  /* who acts: the task whose turn it is, or the attached thread's */
+    struct kith_msg *current;   /* the message in its hands; NULL once given away */
+    struct kith__worker *worker; /* NULL on an attached thread */
+    struct kith__msg_cache *cache;
+    struct kith_runtime *rt;
+    struct kith__slot_cache slots;
+    struct kith__counters counters;
+    struct kith__random random;
+    struct kith__ctx *next; /* in the runtime's list, under its lock */
+};
+
+/* The calling thread's context; NULL outside. */
+extern _Thread_local struct kith__ctx *kith__ctx_here;
+
+/* The context of the caller if self is who acts on this thread, else NULL: the caller then answers
+ * KITH_EPERM. */
+static inline struct kith__ctx *kith__ctx_of(const struct kith_self *self)
+{
+    struct kith__ctx *ctx = kith__ctx_here;
+    return KITH__LIKELY(ctx != NULL && self != NULL && ctx->running == self) ? ctx : NULL;
+}
+
+/* Where a worker is, as others see it. */
+enum kith__worker_state {
+    KITH__WORKER_RUNS,
+    KITH__WORKER_PARKED,  /* asleep, or about to be: whoever swaps this to CLAIMED must wake it */
+    KITH__WORKER_CLAIMED, /* woken to search */
+    KITH__WORKER_ENDED
+};
+
+struct kith__worker {
+    struct kith__ctx ctx;
+
+    /* The owner's alone. */
+    uint32_t until_clock;   /* messages until the clock is read again (sched/worker.h) */
+    uint32_t clock_every;   /* how many at a time */
+    uint64_t clock_turns;   /* turns begun until then */
+    uint32_t slot_runs;     /* how often in a row the slot was run */
+    kith_time clock_at;     /* when the clock was read last */
+    kith_time turn_began;   /* the first reading in this turn; 0: none yet */
+    kith_time polled_at;    /* when the loop was polled last */
+    bool clock_due;         /* the clock was read: look around after this turn */
+    bool searching;
+    uint64_t seen_turns; /* watch: the owner of the watch keeps here what it saw of this worker */
+    kith_time seen_at;
+    bool stall_logged;
+
+    /* Written by the owner, read by others. */
+    _Alignas(KITH__CACHE_LINE) KITH__ATOMIC(uint64_t) turns; /* begun */
+    KITH__ATOMIC(uint32_t) turn_ns;   /* how long a turn took lately, on average */
+    KITH__ATOMIC(const void *) turn_of; /* the behaviour that is in the turn, for the log */
+    KITH__ATOMIC(kith_time) timer_next;  /* no later than its first timer; under timer_lock */
+
+    /* Written by all. */
+    _Alignas(KITH__CACHE_LINE) KITH__ATOMIC(uint32_t) state;
+    KITH__ATOMIC(struct kith_self *) woken; /* the slot for the task that was woken last */
+    struct kith__runq queue;
+
+    pthread_mutex_t timer_lock;
+    struct kith__wheel wheel; /* under timer_lock */
+    kith_time sleeps_to;      /* under timer_lock: the deadline it sleeps to; 0 while it runs */
+
+    pthread_t thread;
+    uint32_t index;
+    bool started;
+    struct kith__trace *trace; /* sched/watch.c's */
+    KITH__ATOMIC(struct kith_self *) ring[KITH__RUNQ_CAPACITY];
+};
+
+/* The list behind the run queues: for outsiders and for what does not fit. */
+struct kith__shared_queue {
+    pthread_mutex_t lock;
+    struct kith_self *first;
+    struct kith_self *last;
+    KITH__ATOMIC(uint32_t) count;
+};
+
+struct kith_runtime {
+    struct kith__table table;
+    struct kith__msg_pool messages;
+    uint32_t actor_tag; /* kind and number of this runtime's actors, to refuse others at a glance */
+    uint32_t worker_count;
+    struct kith__worker *workers;
+    const struct kith__driver *driver;
+    struct kith__log log;
+    kith_config config;
+    kith_allocator allocator;
+
+    /* How many workers search and how many are parked, in one word: see sched/park.c. */
+    _Alignas(KITH__CACHE_LINE) KITH__ATOMIC(uint32_t) idle;
+    KITH__ATOMIC(uint32_t) watch_armed;
+    pthread_mutex_t watch_lock;
+    bool stall_handler;
+    KITH__ATOMIC(uint32_t) ending; /* the workers leave when they find nothing to do */
+    pthread_mutex_t park_lock;
+    uint32_t wake_turn; /* under park_lock */
+    KITH__ATOMIC(uint32_t) shutting_down; /* new work is refused */
+
+    _Alignas(KITH__CACHE_LINE) struct kith__shared_queue shared;
+
+    pthread_mutex_t lock; /* contexts, joiners, shutdown */
+    pthread_cond_t changed;
+    KITH__ATOMIC(uint32_t) joining; /* somebody waits for the workers to go quiet */
+    struct kith__ctx *contexts;
+    struct kith__counters left; /* of threads that have detached */
+    uint32_t attached;
+
+    void *actors; /* the actor layer's */
+    void *io;     /* the io layer's */
+    void *loops;  /* the driver's */
+    const char *(*name_of)(const void *behavior);
+};
+
+#endif

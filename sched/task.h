@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * A task is what the scheduler runs: a handle, an inbox, and a function that takes a turn. Actors
+ * and attached threads are tasks (later fibers too); sched knows no more of them than this. The
+ * public kith_self is a task.
+ *
+ * Invariants
+ *  T1. A task is in at most one run queue, and only while its inbox is not IDLE and not CLOSED.
+ *  T2. All fields but bits and inbox are touched only by the task's owner: the worker that runs it,
+ *      or, between waking it and scheduling it, the one whose push woke it (I1 of inbox.h).
+ */
+#ifndef KITH__SCHED_TASK_H
+#define KITH__SCHED_TASK_H
+
+#include "base/handle.h"
+#include "mailbox/inbox.h"
+#include "mailbox/message.h"
+#include <kith/err.h>
+
+struct kith__ctx;
+struct kith_self;
+
+struct kith__task_ops {
+    /* Handles messages until there are none or the turn is over. Afterwards the task is resting
+     * (IDLE), dead, or has been submitted again. */
+    void (*turn)(struct kith__ctx *ctx, struct kith_self *task);
+    /* If set, the task has a thread of its own: called instead of queueing it. */
+    void (*wake)(struct kith_self *task);
+};
+
+/* Something that ends with its task: a timer, a question, a socket. A circular list. */
+struct kith__owned {
+    struct kith__owned *next;
+    struct kith__owned *prev;
+    void (*release)(struct kith__ctx *ctx, struct kith_self *owner, struct kith__owned *owned);
+};
+
+enum {
+    KITH__TASK_STOPPING = 1, /* ends when its handler returns, for the reason `reason` */
+    KITH__TASK_THREAD = 2,   /* an attached thread */
+    KITH__TASK_STATE_APART = 4,
+    KITH__TASK_IDLE_TIMER = 8, /* has a receive timeout: stamps the end of its turns */
+    KITH__TASK_SUBSCRIBED = 16, /* gets the dead letters */
+    KITH__TASK_ACTIVE = 32      /* has handled a message since its receive timeout was stamped */
+};
+
+struct kith_self {
+    /* First line: what every message touches. */
+    struct kith__slot slot; /* slot.next links run queues while the task lives */
+    kith__inbox inbox;
+    struct kith_msg *pending; /* taken and not handled: a queue (mailbox/inbox.h) */
+    const struct kith__task_ops *ops;
+    KITH__ATOMIC(const void *) behavior; /* the actor layer's; constant while the task lives */
+    void *state;
+    uint8_t flags;
+    uint8_t cls;    /* of its slot */
+    uint16_t wheel; /* the worker whose wheel holds its timers, while it has any */
+    int32_t reason;
+    /* Second line: what its life touches. */
+    struct kith__owned *owned;
+    struct kith_msg *watchers; /* a queue of the down messages that its death will send */
+    KITH__ATOMIC(uint64_t) parent; /* bits of a kith_ref; constant while the task lives */
+    uint32_t busy_logged;      /* the mailbox size that was logged last */
+    uint32_t timers;           /* how many it has */
+};
+
+#define KITH__TASK_BYTES sizeof(struct kith_self)
+_Static_assert(sizeof(struct kith_self) == 96, "the state follows, aligned to 16");
+
+/* What a message of kith's own does: type.drop is not used. */
+struct kith__internal {
+    kith_type type;
+    /* Handles it as `task`, whose turn it is; owns msg. */
+    void (*run)(struct kith__ctx *ctx, struct kith_self *task, struct kith_msg *msg);
+    /* Its receiver is dead (or it never got there): owns msg. */
+    void (*dead)(struct kith__ctx *ctx, struct kith_msg *msg);
+};
+
+static inline const struct kith__internal *kith__internal_of(const struct kith_msg *msg)
+{
+    return (const struct kith__internal *)(const void *)msg->type;
+}
+
+static inline uint64_t kith__task_bits(const struct kith_self *task)
+{
+    return kith__load_rlx(&task->slot.bits); /* relaxed: constant while the task lives */
+}
+
+static inline void kith__own(struct kith_self *owner, struct kith__owned *owned)
+{
+    struct kith__owned *first = owner->owned;
+    if (first == NULL) {
+        owned->next = owned->prev = owned;
+        owner->owned = owned;
+        return;
+    }
+    owned->next = first;
+    owned->prev = first->prev;
+    first->prev->next = owned;
+    first->prev = owned;
+}
+
+static inline void kith__disown(struct kith_self *owner, struct kith__owned *owned)
+{
+    if (owned->next == owned) {
+        owner->owned = NULL;
+        return;
+    }
+    owned->next->prev = owned->prev;
+    owned->prev->next = owned->next;
+    if (owner->owned == owned)
+        owner->owned = owned->next;
+}
+
+/* Ends all that a task owns, in the order in which it came. */
+static inline void kith__disown_all(struct kith__ctx *ctx, struct kith_self *owner)
+{
+    while (owner->owned != NULL) {
+        struct kith__owned *first = owner->owned;
+        kith__disown(owner, first);
+        first->release(ctx, owner, first);
+    }
+}
+
+#endif

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The worker's loop: which task is next, and what is looked after between turns.
+ *
+ * Next is the task that was woken last (its message is in this core's cache), three times in a row
+ * at most, then the oldest of the worker's queue, then the shared queue, then another worker's
+ * queue, then sleep. Between turns, whenever the clock was read, the loop is polled, due timers go
+ * off, the shared queue gets its share, and a sleeper is woken if work waits.
+ *
+ * Why a thief does not simply take what it finds: tasks that talk to each other cost a cache miss a
+ * message when they run on two cores, ten times what the message costs. So work is stolen only
+ * where it would wait longer than the stealing costs (kith__worth_stealing): a conversation, whose
+ * turns are tens of nanoseconds, stays together, and a crowd of real work is spread at once.
+ */
+#include "sched/worker.h"
+#include "sched/timer.h"
+#include "base/clock.h"
+
+_Thread_local struct kith__ctx *kith__ctx_here;
+
+/* ---- the shared queue ---- */
+
+static void shared_push(struct kith__shared_queue *q, struct kith_self *first,
+                        struct kith_self *last, uint32_t n)
+{
+    pthread_mutex_lock(&q->lock);
+    last->slot.next = NULL;
+    if (q->last != NULL)
+        q->last->slot.next = &first->slot;
+    else
+        q->first = first;
+    q->last = last;
+    /* seq; pairs with the load in kith__park: publish the work, then look for sleepers. */
+    kith__store_seq(&q->count, kith__load_rlx(&q->count) + n);
+    pthread_mutex_unlock(&q->lock);
+}
+
+static struct kith_self *shared_pop_locked(struct kith__shared_queue *q)
+{
+    struct kith_self *task = q->first;
+    if (task == NULL)
+        return NULL;
+    q->first = (struct kith_self *)task->slot.next;
+    if (q->first == NULL)
+        q->last = NULL;
+    kith__store_rlx(&q->count, kith__load_rlx(&q->count) - 1);
+    return task;
+}
+
+/* Takes a fair share of the shared queue: one to run, the rest into the worker's own queue. */
+static struct kith_self *shared_take(struct kith__worker *w)
+{
+    struct kith_runtime *rt = w->ctx.rt;
+    struct kith__shared_queue *q = &rt->shared;
+    if (kith__load_rlx(&q->count) == 0)
+        return NULL;
+    pthread_mutex_lock(&q->lock);
+    uint32_t share = kith__load_rlx(&q->count) / rt->worker_count + 1;
+    share = share > KITH__RUNQ_CAPACITY / 2 ? KITH__RUNQ_CAPACITY / 2 : share;
+    struct kith_self *task = shared_pop_locked(q);
+    while (--share > 0 && q->first != NULL && kith__runq_push(&w->queue, q->first))
+        shared_pop_locked(q);
+    pthread_mutex_unlock(&q->lock);
+    return task;
+}
+
+/* For whoever is no worker. Publish, then wake: see kith__park for the other half. */
+void kith__inject(struct kith_runtime *rt, struct kith_self *task)
+{
+    shared_push(&rt->shared, task, task, 1);
+    kith__wake_one(rt);
+}
+
+/* The worker's queue is full: half of it and the task go to the shared queue. */
+void kith__queue_push_full(struct kith__worker *w, struct kith_self *task)
+{
+    struct kith_self *half[KITH__RUNQ_CAPACITY / 2];
+    uint32_t n = kith__runq_steal(&w->queue, half, KITH__RUNQ_CAPACITY / 2);
+    for (uint32_t i = 1; i < n; i++)
+        half[i - 1]->slot.next = &half[i]->slot;
+    if (n > 0)
+        half[n - 1]->slot.next = &task->slot;
+    shared_push(&w->ctx.rt->shared, n > 0 ? half[0] : task, task, n + 1);
+}
+
+/* ---- the clock ---- */
+
+void kith__worker_clock(struct kith__worker *w)
+{
+    kith_time now = w->ctx.rt->driver->now();
+    kith_time passed = now - w->clock_at;
+    uint64_t turns = kith__load_rlx(&w->turns);
+    uint64_t taken = turns - w->clock_turns;
+    uint64_t turn_ns = taken > 0 ? passed / taken : passed;
+    kith__store_rlx(&w->turn_ns, turn_ns > UINT32_MAX ? UINT32_MAX : (uint32_t)turn_ns);
+    kith_time each = passed / w->clock_every + 1;
+    uint64_t every = KITH__CLOCK_NS / each;
+    w->clock_every = every > KITH__CLOCK_EVERY_MAX ? KITH__CLOCK_EVERY_MAX
+                     : every == 0                  ? 1
+                                                   : (uint32_t)every;
+    w->until_clock = w->clock_every;
+    w->clock_turns = turns;
+    w->clock_at = now;
+    w->clock_due = true;
+}
+
+bool kith__turn_over_slow(struct kith__worker *w)
+{
+    kith__worker_clock(w);
+    if (w->turn_began == 0) {
+        w->turn_began = w->clock_at;
+        return false;
+    }
+    return w->clock_at - w->turn_began >= KITH__TURN_NS;
+}
+
+/* After a sleep nothing is known about how long turns take. */
+static void clock_restart(struct kith__worker *w)
+{
+    w->clock_at = w->ctx.rt->driver->now();
+    w->clock_turns = kith__load_rlx(&w->turns);
+    w->clock_every = KITH__CLOCK_EVERY_MAX;
+    w->until_clock = w->clock_every;
+    kith__store_rlx(&w->turn_ns, KITH__TURN_NS_UNKNOWN);
+}
+
+/* ---- choosing ---- */
+
+static struct kith_self *slot_take(struct kith__worker *of)
+{
+    if (kith__load_rlx(&of->woken) == NULL)
+        return NULL;
+    return kith__xchg_ar(&of->woken, NULL); /* acquire K2; pairs with K1 in kith__schedule */
+}
+
+static struct kith_self *next_own(struct kith__worker *w)
+{
+    struct kith_self *task;
+    if (w->slot_runs < KITH__SLOT_RUNS || kith__runq_count(&w->queue) == 0) {
+        task = slot_take(w);
+        if (task != NULL) {
+            w->slot_runs++;
+            return task;
+        }
+    } else if ((task = slot_take(w)) != NULL) {
+        kith__enqueue(w, task);
+    }
+    w->slot_runs = 0;
+    return kith__runq_pop(&w->queue);
+}
+
+/* Half of another worker's queue: one to run, the rest into the own one. */
+static struct kith_self *steal_from(struct kith__worker *w, struct kith__worker *victim)
+{
+    struct kith_self *loot[KITH__RUNQ_CAPACITY / 2];
+    uint32_t n = kith__runq_steal(&victim->queue, loot, KITH__RUNQ_CAPACITY / 2);
+    if (n == 0)
+        return NULL;
+    kith__count(&w->ctx.counters.steals);
+    for (uint32_t i = 1; i < n; i++)
+        if (!kith__runq_push(&w->queue, loot[i]))
+            kith__queue_push_full(w, loot[i]);
+    return loot[0];
+}
+
+static struct kith_self *steal(struct kith__worker *w)
+{
+    struct kith_runtime *rt = w->ctx.rt;
+    uint32_t n = rt->worker_count;
+    uint32_t first = (uint32_t)(rt->driver->random(w) % n);
+    for (uint32_t i = 0; i < n; i++) {
+        struct kith__worker *victim = &rt->workers[(first + i) % n];
+        if (victim == w || !kith__worth_stealing(victim))
+            continue;
+        struct kith_self *task = steal_from(w, victim);
+        if (task != NULL)
+            return task;
+    }
+    return NULL;
+}
+
+/* All that a stalled worker has: its slot too. For sched/watch.c; returns whether it had any. */
+bool kith__steal_all(struct kith__worker *w, struct kith__worker *victim)
+{
+    struct kith_self *task = slot_take(victim);
+    bool any = task != NULL;
+    if (any)
+        kith__enqueue(w, task);
+    while ((task = steal_from(w, victim)) != NULL) {
+        kith__enqueue(w, task);
+        any = true;
+    }
+    return any;
+}
+
+/* ---- between turns ---- */
+
+static void look_around(struct kith__worker *w)
+{
+    w->clock_due = false;
+    const struct kith__driver *driver = w->ctx.rt->driver;
+    if (w->clock_at - w->polled_at >= KITH__POLL_NS) {
+        w->polled_at = w->clock_at;
+        driver->poll(w, w, KITH_NOWAIT);
+    }
+    kith__timers_run(w, w, w->clock_at);
+    struct kith_self *task = shared_take(w);
+    if (task != NULL)
+        kith__enqueue(w, task);
+    if (kith__nobody_searches(w->ctx.rt) && kith__worth_stealing(w))
+        kith__wake_one(w->ctx.rt);
+}
+
+static struct kith_self *search(struct kith__worker *w)
+{
+    if (!w->searching && !kith__search_begin(w))
+        return NULL;
+    return steal(w);
+}
+
+/* config.spin_ns: polls a while before sleeping. */
+static struct kith_self *spin(struct kith__worker *w)
+{
+    struct kith_runtime *rt = w->ctx.rt;
+    kith_time end = kith__time_add(rt->driver->now(), rt->config.spin_ns);
+    struct kith_self *task = NULL;
+    while (task == NULL && rt->driver->now() < end) {
+        rt->driver->poll(w, w, KITH_NOWAIT);
+        kith__timers_run(w, w, rt->driver->now());
+        task = next_own(w);
+        if (task == NULL)
+            task = shared_take(w);
+    }
+    return task;
+}
+
+static struct kith_self *find(struct kith__worker *w)
+{
+    struct kith_self *task = shared_take(w);
+    if (task == NULL)
+        task = search(w);
+    if (task == NULL && w->ctx.rt->config.spin_ns != 0)
+        task = spin(w);
+    return task;
+}
+
+static void turn(struct kith__worker *w, struct kith_self *task)
+{
+    kith__count(&w->turns);
+    w->turn_began = 0;
+    task->ops->turn(&w->ctx, task);
+    if (KITH__UNLIKELY(w->clock_due))
+        look_around(w);
+}
+
+void kith__worker_run(struct kith__worker *w)
+{
+    struct kith_runtime *rt = w->ctx.rt;
+    kith__ctx_here = &w->ctx;
+    clock_restart(w);
+    for (;;) {
+        struct kith_self *task = next_own(w);
+        if (task == NULL)
+            task = find(w);
+        if (KITH__UNLIKELY(w->searching) && task != NULL)
+            kith__search_end(w);
+        if (task != NULL) {
+            turn(w, task);
+        } else if (kith__load_acq(&rt->ending) != 0) {
+            break;
+        } else {
+            kith__park(w);
+            clock_restart(w);
+            kith__timers_run(w, w, w->clock_at);
+        }
+    }
+    kith__ctx_here = NULL;
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * What a worker does: scheduling a task, taking turns, reading the clock. The small and hot parts;
+ * the loop itself is sched/worker.c, sleeping and waking sched/park.c.
+ *
+ * A turn handles the messages that wait when it begins, but no longer than KITH__TURN_NS. The clock
+ * costs as much as two messages, so it is read once every clock_every messages, a number that is
+ * set anew at each reading so that about KITH__CLOCK_NS pass between two: slow handlers are timed
+ * one by one, fast ones by the 64.
+ */
+#ifndef KITH__SCHED_WORKER_H
+#define KITH__SCHED_WORKER_H
+
+#include "sched/runtime.h"
+
+#define KITH__TURN_NS (200 * KITH_US)
+#define KITH__CLOCK_NS (32 * KITH_US)
+#define KITH__CLOCK_EVERY_MAX 64u
+#define KITH__POLL_NS (100 * KITH_US)
+#define KITH__SLOT_RUNS 3u
+
+/* Waking a thief costs about this much; work that waits less is not worth it. */
+#define KITH__STEAL_NS (20 * KITH_US)
+/* What a turn is taken to last before any was measured: worth a thief at once. */
+#define KITH__TURN_NS_UNKNOWN ((uint32_t)(100 * KITH_US))
+
+/* worker.c */
+void kith__worker_run(struct kith__worker *w);
+void kith__queue_push_full(struct kith__worker *w, struct kith_self *task);
+void kith__worker_clock(struct kith__worker *w);
+void kith__inject(struct kith_runtime *rt, struct kith_self *task);
+bool kith__turn_over_slow(struct kith__worker *w);
+bool kith__steal_all(struct kith__worker *w, struct kith__worker *victim);
+
+/* park.c */
+#define KITH__IDLE_PARKED (1u << 16) /* in kith_runtime.idle: the high half counts the parked */
+void kith__wake_one(struct kith_runtime *rt);
+bool kith__search_begin(struct kith__worker *w);
+void kith__search_end(struct kith__worker *w);
+void kith__park(struct kith__worker *w);
+void kith__tell_joiners(struct kith_runtime *rt);
+
+/* watch.c */
+void kith__watch(struct kith__worker *w);
+void kith__watch_arm(struct kith_runtime *rt);
+kith_err kith__watch_open(struct kith_runtime *rt);
+void kith__watch_close(struct kith_runtime *rt);
+
+/* pool.c */
+kith_err kith__pool_start(struct kith_runtime *rt);
+void kith__pool_stop(struct kith_runtime *rt);
+
+/* Whether what waits behind w's turn would wait longer than fetching it costs. */
+static inline bool kith__worth_stealing(struct kith__worker *w)
+{
+    return kith__runq_count(&w->queue) * kith__load_rlx(&w->turn_ns) >= KITH__STEAL_NS;
+}
+
+static inline bool kith__nobody_searches(struct kith_runtime *rt)
+{
+    uint32_t idle = kith__load_rlx(&rt->idle); /* relaxed: a hint, see kith__wake_one */
+    return idle >= KITH__IDLE_PARKED && idle % KITH__IDLE_PARKED == 0;
+}
+
+/* Appends to the worker's own queue. A missed wake here loses time, not work: the owner runs its
+ * queue before it sleeps. So the push needs no fence. */
+static inline void kith__enqueue(struct kith__worker *w, struct kith_self *task)
+{
+    if (KITH__UNLIKELY(!kith__runq_push(&w->queue, task)))
+        kith__queue_push_full(w, task);
+    if (KITH__UNLIKELY(kith__nobody_searches(w->ctx.rt)) && kith__worth_stealing(w))
+        kith__wake_one(w->ctx.rt);
+}
+
+/* Schedules a task that the caller has woken (I1 of inbox.h): it will run soon. On a worker it
+ * becomes the next one to run, because what it is to read is in this core's cache. */
+static inline void kith__schedule(struct kith__ctx *ctx, struct kith_self *task)
+{
+    struct kith__worker *w = ctx->worker;
+    if (KITH__UNLIKELY(task->ops->wake != NULL)) {
+        task->ops->wake(task);
+    } else if (KITH__UNLIKELY(w == NULL)) {
+        kith__inject(ctx->rt, task);
+    } else if (kith__load_rlx(&w->woken) == NULL) {
+        kith__store_rel(&w->woken, task); /* release K1; pairs with K2 in slot_take */
+    } else {
+        struct kith_self *before = kith__xchg_ar(&w->woken, task); /* K1, K2 */
+        if (before != NULL) /* else a rescuer was faster */
+            kith__enqueue(w, before);
+    }
+}
+
+/* Schedules a task that has used up its turn: behind all others. */
+static inline void kith__schedule_last(struct kith__ctx *ctx, struct kith_self *task)
+{
+    kith__enqueue(ctx->worker, task);
+}
+
+/* To be asked after each message: whether the turn has lasted long enough. */
+static inline bool kith__turn_over(struct kith__worker *w)
+{
+    return KITH__UNLIKELY(--w->until_clock == 0) && kith__turn_over_slow(w);
+}
+
+#endif

@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# 01_hello: prints its greetings in the order in which they were sent, and nothing else.
+. "$2/tests/examples/common.inc"
+
+example 01_hello || fail "exit status $?" "$work/out" "$work/err"
+printf 'hello, world\nhello, kith and kin\ncheck: two greetings were counted: ok\n' >"$work/known"
+cmp -s "$work/known" "$work/out" || fail "other output than expected" "$work/out" "$work/err"
+ok "the greetings and the count are as expected"
+[ ! -s "$work/err" ] || fail "there is something on stderr" "$work/err"
+ok "nothing on stderr"
