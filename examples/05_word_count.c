@@ -231,15 +231,25 @@ static chunk *new_chunk(struct job *job, size_t room)
     return c;
 }
 
-/* Gives c to a counter that is ready. Takes c in any case. */
-static kith_err hand_out(struct job *job, chunk *c)
+/* Waits until a counter is ready. */
+static kith_err next_ready(struct job *job, kith_ref *counter_ref)
 {
     kith_msg *msg;
     kith_err err = kith_receive(job->co, KITH_FOREVER, &msg);
-    if (err == KITH_OK && kith_body(msg, ready) == NULL)
-        err = KITH_EFAILED; /* a kith_down: a counter has died, of which the log tells */
+    if (err != KITH_OK)
+        return err;
+    *counter_ref = kith_msg_sender(msg);
+    /* Else it is a kith_down: a counter has died, of which the log tells. */
+    return kith_body(msg, ready) != NULL ? KITH_OK : KITH_EFAILED;
+}
+
+/* Gives c to a counter that is ready. Takes c in any case. */
+static kith_err hand_out(struct job *job, chunk *c)
+{
+    kith_ref to;
+    kith_err err = next_ready(job, &to);
     if (err == KITH_OK)
-        err = kith_post(job->self, kith_msg_sender(msg), c);
+        err = kith_post(job->self, to, c);
     if (err != KITH_OK && err != KITH_EDEAD)
         kith_discard(job->self, c);
     return err;
@@ -329,6 +339,16 @@ static bool merge(struct table *total, const struct table *part)
     return true;
 }
 
+/* Waits until all chunks have been counted: everybody is then as ready as in the beginning. */
+static kith_err wait_for_all(struct job *job)
+{
+    kith_ref whoever;
+    kith_err err = KITH_OK;
+    for (unsigned i = 0; i < job->n_counters * CHUNKS_PER_COUNTER && err == KITH_OK; i++)
+        err = next_ready(job, &whoever);
+    return err;
+}
+
 static kith_err collect(struct job *job)
 {
     for (unsigned i = 0; i < job->n_counters; i++) {
@@ -411,7 +431,8 @@ static kith_err count_all(struct job *job)
         if (err != KITH_OK)
             return err;
     }
-    return collect(job);
+    kith_err err = wait_for_all(job);
+    return err == KITH_OK ? collect(job) : err;
 }
 
 static void word_count(kith_self *self, kith_co *co, void *arg)

@@ -6,18 +6,15 @@
  *     /nick NAME      changes the name; /join ROOM the room; /who lists who is here
  *     /help, /quit
  *
- * Three kinds of actors. The hall is one: it listens, knows which names are taken and which rooms
- * there are. Each room is one: it knows its members, and what is said in it passes through it, so
- * all members see the same order. Each client is one: it owns the connection.
- *
- * What must hold:
+ * The hall is one actor: it listens, and knows the names and the rooms. Each room is one: what is
+ * said in it passes through it, so all members see the same order. Each client is one: it owns the
+ * connection. What must hold:
  * - A client asks one thing at a time, and reads no further lines before it is done. So "/join a"
  *   and "hello" in one packet say hello in room a, and a client cannot flood the room's mailbox.
  * - A client that does not read is dropped when its write buffer is full (KITH_EFULL) or a line has
  *   not left in time (kith_closed). The client's actor dies of it; nobody else waits for it.
  * - The hall and the room monitor each client: however it ends, its name and its place become free.
- *   A kith_down overtakes what the dead client said before. The room therefore puts it into its own
- *   mailbox once more, behind those words.
+ *   A kith_down overtakes what the dead client said: so the room mails it to itself once more.
  * - Whatever bytes a client sends, others get lines of bounded length without control characters.
  *
  * The port is 7008 if none is given; 0 is any free one. The address is 127.0.0.1 if none is given.
@@ -32,7 +29,6 @@
 enum { NAME_BYTES = 17, LINE_BYTES = 513, ROOMS_MAX = 256 }; /* each with its NUL */
 
 static const kith_time PATIENCE = 10 * KITH_SECOND; /* for a client that takes nothing */
-static const char NAME_RULE[] = "1 to 16 letters, digits, - or _";
 
 struct name {
     char text[NAME_BYTES];
@@ -66,7 +62,7 @@ KITH_MESSAGE(rename_me, { struct name now; });
 KITH_MESSAGE(list_members, { char none; });
 KITH_MESSAGE(done, { char none; });
 
-/* Client to room, or room to itself: somebody goes. Room to client: to be shown. */
+/* Client to hall and room, or room to itself: somebody goes. Room to client: to be shown. */
 KITH_MESSAGE(leave, {
     kith_ref who;
     kith_err reason;
@@ -325,6 +321,7 @@ static kith_err end_when_written(kith_self *self, const struct client *me, kith_
 static kith_err say_goodbye(kith_self *self, struct client *me)
 {
     me->ending = true;
+    kith_send(self, me->hall, leave, .who = kith_self_ref(self)); /* the name is free now */
     kith_send(self, me->room, leave, .who = kith_self_ref(self));
     kith_err err = tell(self, me, "* bye\n");
     if (err != KITH_OK)
@@ -336,7 +333,7 @@ static kith_err say_goodbye(kith_self *self, struct client *me)
 static kith_err ask_for_name(kith_self *self, struct client *me, const char *wanted)
 {
     if (!name_is_valid(wanted))
-        return tell(self, me, "* a name is %s\n", NAME_RULE);
+        return tell(self, me, "* a name is 1 to %d letters, digits, - or _\n", NAME_BYTES - 1);
     me->waiting = true;
     return kith_send(self, me->hall, take_name, .wanted = make_name(wanted));
 }
@@ -344,7 +341,8 @@ static kith_err ask_for_name(kith_self *self, struct client *me, const char *wan
 static kith_err ask_to_join(kith_self *self, struct client *me, const char *wanted)
 {
     if (!name_is_valid(wanted))
-        return tell(self, me, "* the name of a room is %s\n", NAME_RULE);
+        return tell(self, me, "* a room is called by 1 to %d letters, digits, - or _\n",
+                    NAME_BYTES - 1);
     me->waiting = true;
     return kith_send(self, me->hall, join, .room = make_name(wanted), .who = me->name);
 }
@@ -468,9 +466,8 @@ KITH_ON(client, kith_given)
 KITH_ON(client, joined)
 {
     if (kith_ref_error(msg->room) != KITH_OK) {
-        kith_err err = tell(self, me, "* there are too many rooms\n");
-        if (err != KITH_OK)
-            return err;
+        if (tell(self, me, "* there are too many rooms\n") != KITH_OK)
+            return KITH_EFULL;
         return kith_ref_error(me->room) == KITH_OK ? go_on(self, me) : say_goodbye(self, me);
     }
     if (!kith_ref_same(me->room, msg->room)) /* zero at first; the send then says so */
@@ -541,7 +538,7 @@ struct hall {
     struct people guests;
     struct open_room rooms[ROOMS_MAX];
     size_t n_rooms;
-    unsigned long arrivals;
+    unsigned arrivals;
 };
 
 struct address {
@@ -574,8 +571,7 @@ static struct name free_name(struct hall *me)
 {
     struct name made;
     do {
-        me->arrivals = (me->arrivals + 1) % 1000000000;
-        snprintf(made.text, sizeof made.text, "guest%lu", me->arrivals);
+        snprintf(made.text, sizeof made.text, "guest%u", ++me->arrivals);
     } while (person_named(&me->guests, &made) != NULL);
     return made;
 }
@@ -610,30 +606,24 @@ KITH_ON(hall, take_name)
     return KITH_OK;
 }
 
-static struct open_room *room_named(struct hall *me, const struct name *name)
+/* The room of that name; if there is none, it is opened. NULL: there is no room for another. */
+static struct open_room *room_named(kith_self *self, struct hall *me, const struct name *name)
 {
     for (size_t i = 0; i < me->n_rooms; i++)
         if (strcmp(me->rooms[i].name.text, name->text) == 0)
             return &me->rooms[i];
-    return NULL;
-}
-
-static struct open_room *open_room(kith_self *self, struct hall *me, const struct name *name)
-{
     if (me->n_rooms == ROOMS_MAX)
         return NULL;
-    kith_ref opened = kith_spawn(self, &room, name);
-    if (kith_ref_error(opened) != KITH_OK)
+    struct open_room opened = {.room = kith_spawn(self, &room, name), .name = *name};
+    if (kith_ref_error(opened.room) != KITH_OK)
         return NULL;
-    me->rooms[me->n_rooms] = (struct open_room){.room = opened, .name = *name};
+    me->rooms[me->n_rooms] = opened;
     return &me->rooms[me->n_rooms++];
 }
 
 KITH_ON(hall, join)
 {
-    struct open_room *wanted = room_named(me, &msg->room);
-    if (wanted == NULL)
-        wanted = open_room(self, me, &msg->room);
+    struct open_room *wanted = room_named(self, me, &msg->room);
     if (wanted == NULL) {
         kith_reply(self, joined, .name = msg->room);
         return KITH_OK;
@@ -658,11 +648,22 @@ KITH_ON(hall, room_empty)
     return KITH_OK;
 }
 
-KITH_ON(hall, kith_down)
+static void forget(struct hall *me, kith_ref who)
 {
-    struct person *gone = person_of(&me->guests, msg->ref);
+    struct person *gone = person_of(&me->guests, who);
     if (gone != NULL)
         *gone = me->guests.list[--me->guests.n];
+}
+
+KITH_ON(hall, leave)
+{
+    forget(me, msg->who);
+    return KITH_OK;
+}
+
+KITH_ON(hall, kith_down)
+{
+    forget(me, msg->ref);
     return KITH_OK;
 }
 
@@ -671,7 +672,7 @@ static const kith_behavior hall = {
     .state_bytes = sizeof(struct hall),
     .init = hall_init,
     .stop = hall_stop,
-    .handlers = KITH_HANDLERS(hall, kith_accepted, take_name, join, room_empty, kith_down),
+    .handlers = KITH_HANDLERS(hall, kith_accepted, take_name, join, leave, room_empty, kith_down),
 };
 
 static void serve(kith_self *self, kith_co *co, void *arg)

@@ -33,6 +33,8 @@ static kith_err worker_open(struct kith_runtime *rt, uint32_t index)
     kith__random_seed(&w->ctx.random, rt->config.seed + index);
     kith__wheel_init(&w->wheel, rt->driver->now());
     pthread_mutex_init(&w->timer_lock, NULL);
+    pthread_mutex_init(&w->raid_lock, NULL);
+    w->asymmetric = kith__asymmetric_open();
     kith__store_rlx(&w->timer_next, KITH_FOREVER);
     kith__store_rlx(&w->turn_ns, KITH__TURN_NS_UNKNOWN);
     w->queue.mask = KITH__RUNQ_CAPACITY - 1;
@@ -51,6 +53,7 @@ static void worker_close(struct kith__worker *w)
         kith__msg_cache_leave(w->ctx.cache);
     kith__slot_cache_drain(&w->ctx.rt->table, &w->ctx.slots);
     pthread_mutex_destroy(&w->timer_lock);
+    pthread_mutex_destroy(&w->raid_lock);
 }
 
 static void threads_end(struct kith_runtime *rt)

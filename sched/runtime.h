@@ -89,9 +89,15 @@ struct kith__worker {
     KITH__ATOMIC(const void *) turn_of; /* the behaviour that is in the turn, for the log */
     KITH__ATOMIC(kith_time) timer_next;  /* no later than its first timer; under timer_lock */
 
+    /* The slot for the task that was woken last (sched/worker.h, kith__slot_take). */
+    KITH__ATOMIC(struct kith_self *) woken;
+    KITH__ATOMIC(uint32_t) taking;
+    KITH__ATOMIC(uint32_t) raided;
+    bool asymmetric; /* constant: heavy fences work */
+
     /* Written by all. */
     _Alignas(KITH__CACHE_LINE) KITH__ATOMIC(uint32_t) state;
-    KITH__ATOMIC(struct kith_self *) woken; /* the slot for the task that was woken last */
+    pthread_mutex_t raid_lock;
     struct kith__runq queue;
 
     pthread_mutex_t timer_lock;

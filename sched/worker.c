@@ -126,23 +126,46 @@ static void clock_restart(struct kith__worker *w)
 
 /* ---- choosing ---- */
 
-static struct kith_self *slot_take(struct kith__worker *of)
+/* The owner meets a raid: waits for its end, and looks again. */
+struct kith_self *kith__slot_take_slow(struct kith__worker *w)
 {
-    if (kith__load_rlx(&of->woken) == NULL)
+    pthread_mutex_lock(&w->raid_lock);
+    struct kith_self *task = kith__load_rlx(&w->woken);
+    kith__store_rlx(&w->woken, NULL);
+    kith__store_rlx(&w->taking, 0);
+    pthread_mutex_unlock(&w->raid_lock);
+    return task;
+}
+
+/* A rescuer takes what stands in the slot of a worker that stands still; NULL also if it moves. */
+static struct kith_self *slot_raid(struct kith__worker *victim)
+{
+    if (kith__load_rlx(&victim->woken) == NULL)
         return NULL;
-    return kith__xchg_ar(&of->woken, NULL); /* acquire K2; pairs with K1 in kith__schedule */
+    struct kith_self *task = NULL;
+    pthread_mutex_lock(&victim->raid_lock);
+    kith__store_rlx(&victim->raided, 1);
+    kith__fence_heavy(); /* K3 */
+    /* acquire; pairs with the release in kith__slot_take: the slot is empty by then. */
+    if (kith__load_acq(&victim->taking) == 0)
+        task = kith__load_acq(&victim->woken); /* acquire K2; pairs with K1: the task */
+    if (task != NULL)
+        kith__store_rlx(&victim->woken, NULL);
+    kith__store_rlx(&victim->raided, 0);
+    pthread_mutex_unlock(&victim->raid_lock);
+    return task;
 }
 
 static struct kith_self *next_own(struct kith__worker *w)
 {
     struct kith_self *task;
     if (w->slot_runs < KITH__SLOT_RUNS || kith__runq_count(&w->queue) == 0) {
-        task = slot_take(w);
+        task = kith__slot_take(w);
         if (task != NULL) {
             w->slot_runs++;
             return task;
         }
-    } else if ((task = slot_take(w)) != NULL) {
+    } else if ((task = kith__slot_take(w)) != NULL) {
         kith__enqueue(w, task);
     }
     w->slot_runs = 0;
@@ -182,7 +205,7 @@ static struct kith_self *steal(struct kith__worker *w)
 /* All that a stalled worker has: its slot too. For sched/watch.c; returns whether it had any. */
 bool kith__steal_all(struct kith__worker *w, struct kith__worker *victim)
 {
-    struct kith_self *task = slot_take(victim);
+    struct kith_self *task = slot_raid(victim);
     bool any = task != NULL;
     if (any)
         kith__enqueue(w, task);

@@ -11,6 +11,7 @@
 #ifndef KITH__SCHED_WORKER_H
 #define KITH__SCHED_WORKER_H
 
+#include "base/asymmetric.h"
 #include "sched/runtime.h"
 
 #define KITH__TURN_NS (200 * KITH_US)
@@ -30,6 +31,7 @@ void kith__queue_push_full(struct kith__worker *w, struct kith_self *task);
 void kith__worker_clock(struct kith__worker *w);
 void kith__inject(struct kith_runtime *rt, struct kith_self *task);
 bool kith__turn_over_slow(struct kith__worker *w);
+struct kith_self *kith__slot_take_slow(struct kith__worker *w);
 bool kith__steal_all(struct kith__worker *w, struct kith__worker *victim);
 
 /* park.c */
@@ -72,6 +74,31 @@ static inline void kith__enqueue(struct kith__worker *w, struct kith_self *task)
         kith__wake_one(w->ctx.rt);
 }
 
+/* The slot for the task that was woken last. Its owner puts and takes without a locked instruction,
+ * a quarter of a message's cost; a rescuer, who takes from a worker that stands still (watch.c), pays
+ * for both:
+ *
+ *   owner:    taking = 1; light fence; if raided, wait for the raid; take; taking = 0
+ *   rescuer:  raided = 1; heavy fence; if taking, leave it; take; raided = 0
+ *
+ *  K3. If the owner did not see the raid, its `taking` was visible to the rescuer after the heavy
+ *      fence, and the rescuer left the slot alone. If it did, it waits.
+ *  K4. The owner fills the slot only when it is empty, and then the rescuer does not store to it.
+ */
+static inline struct kith_self *kith__slot_take(struct kith__worker *w)
+{
+    struct kith_self *task = kith__load_rlx(&w->woken);
+    if (task == NULL)
+        return NULL;
+    kith__store_rlx(&w->taking, 1);
+    kith__fence_light(w->asymmetric); /* K3 */
+    if (KITH__UNLIKELY(kith__load_rlx(&w->raided) != 0))
+        return kith__slot_take_slow(w);
+    kith__store_rlx(&w->woken, NULL);
+    kith__store_rel(&w->taking, 0); /* release; pairs with the load in kith__slot_raid */
+    return task;
+}
+
 /* Schedules a task that the caller has woken (I1 of inbox.h): it will run soon. On a worker it
  * becomes the next one to run, because what it is to read is in this core's cache. */
 static inline void kith__schedule(struct kith__ctx *ctx, struct kith_self *task)
@@ -81,11 +108,10 @@ static inline void kith__schedule(struct kith__ctx *ctx, struct kith_self *task)
         task->ops->wake(task);
     } else if (KITH__UNLIKELY(w == NULL)) {
         kith__inject(ctx->rt, task);
-    } else if (kith__load_rlx(&w->woken) == NULL) {
-        kith__store_rel(&w->woken, task); /* release K1; pairs with K2 in slot_take */
     } else {
-        struct kith_self *before = kith__xchg_ar(&w->woken, task); /* K1, K2 */
-        if (before != NULL) /* else a rescuer was faster */
+        struct kith_self *before = kith__slot_take(w);
+        kith__store_rel(&w->woken, task); /* release K1; pairs with K2 in kith__slot_raid */
+        if (before != NULL)
             kith__enqueue(w, before);
     }
 }

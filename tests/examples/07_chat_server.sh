@@ -93,7 +93,7 @@ for name in "" "two words" "much-too-long-for-a-name" "a/b" "$(printf 'caf\303\2
 done
 heard alice "* a name is 1 to 16 letters" 5
 echo "/join" >&3
-heard alice "* the name of a room is"
+heard alice "* a room is called by"
 printf 'bell \007 and escape \033[31m\n' >&3
 heard alice "* a line is plain text"
 printf 'nul \000 in the middle\n' >&3
