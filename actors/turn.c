@@ -12,6 +12,9 @@
  *  A3. After kith__inbox_rest succeeds, or kith__die returns, the actor is not touched any more.
  *  A4. A turn takes messages at its begin and when it has handled all it has; after the second time
  *      it goes behind the others, so that two actors that keep each other busy cannot keep a worker.
+ *  A5. An actor that had OVERLOAD messages to take and has not handled them all stands in the slot
+ *      for its next turns, every other one of this worker, and not behind all others. Whoever feeds it
+ *      would else fill memory with its mailbox, and memory that is cold is slow to handle.
  */
 #include "actors/actor.h"
 #include "sched/timer.h"
@@ -108,8 +111,11 @@ void kith__handle(struct kith__ctx *ctx, struct kith_self *task, struct kith_msg
         kith__handle_ordinary(ctx, task, msg);
 }
 
-static void log_backlog(struct kith__ctx *ctx, struct kith_self *task, uint32_t n)
+#define OVERLOAD 1024u
+
+static void overloaded(struct kith__ctx *ctx, struct kith_self *task, uint32_t n)
 {
+    task->flags |= KITH__TASK_OVERLOADED;
     uint32_t level = task->busy_logged == 0 ? 1024 : task->busy_logged * 2;
     if (n < level || level == 0)
         return;
@@ -123,8 +129,17 @@ static void log_backlog(struct kith__ctx *ctx, struct kith_self *task, uint32_t 
 static void take(struct kith__ctx *ctx, struct kith_self *task)
 {
     uint32_t n = kith__queue_sort(&task->pending, kith__inbox_take(&task->inbox));
-    if (KITH__UNLIKELY(n >= 1024))
-        log_backlog(ctx, task, n);
+    if (KITH__UNLIKELY(n >= OVERLOAD))
+        overloaded(ctx, task, n);
+}
+
+/* The turn is over, and messages wait (A5). */
+static void next_turn(struct kith__ctx *ctx, struct kith_self *task)
+{
+    if (KITH__UNLIKELY((task->flags & KITH__TASK_OVERLOADED) != 0))
+        kith__schedule_overloaded(ctx, task);
+    else
+        kith__schedule_last(ctx, task);
 }
 
 /* Nothing is pending: true if the actor rests now, or must wait for its next turn. */
@@ -132,6 +147,10 @@ static bool turn_ends(struct kith__ctx *ctx, struct kith_self *task, bool *again
 {
     if (KITH__UNLIKELY((task->flags & KITH__TASK_ACTIVE) != 0))
         kith__idle_stamp(ctx, task);
+    if (KITH__UNLIKELY((task->flags & KITH__TASK_OVERLOADED) != 0)) {
+        task->flags &= (uint8_t)~KITH__TASK_OVERLOADED;
+        ctx->worker->overloaded = NULL;
+    }
     if (KITH__LIKELY(kith__inbox_rest(&task->inbox)))
         return true;
     if (*again) {
@@ -163,7 +182,7 @@ static void actor_turn(struct kith__ctx *ctx, struct kith_self *task)
             break;
         }
         if (kith__turn_over(ctx->worker) && task->pending != NULL) {
-            kith__schedule_last(ctx, task);
+            next_turn(ctx, task);
             break;
         }
     }

@@ -56,36 +56,25 @@ bool kith__connect_ready(struct kith__ctx *ctx, struct kith__sock *sock, uint32_
 
 /* ---- kith_connect ---- */
 
-/* A descriptor that connects, or -errno; *refused says what the system answered at once. */
-static int connect_to(const struct kith__address *to, bool delay, int *refused)
+/* Everything that may fail for want of memory comes first: a connection that the caller is told does
+ * not exist is not begun. It is registered after it has begun, because a socket that does neither
+ * connect nor listen has hung up, as epoll sees it. */
+static kith_err go(struct kith__ctx *ctx, struct kith__sock *sock, const struct kith__address *to,
+                   kith_time deadline)
 {
-    int fd = socket(to->storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return -errno;
-    kith__sock_tune(fd, delay);
-    *refused = 0;
-    if (connect(fd, (const struct sockaddr *)&to->storage, to->bytes) != 0 &&
-        errno != EINPROGRESS && errno != EINTR)
-        *refused = errno;
-    return fd;
-}
-
-static kith_err open_connecting(struct kith__ctx *ctx, struct kith__sock *sock, int fd,
-                                int refused, kith_time deadline)
-{
-    kith_err err = kith__sock_open(ctx, sock, fd);
-    if (err != KITH_OK)
-        return err;
     sock->connect_by = deadline;
     if (!kith__sock_timer(ctx, sock, deadline)) {
         kith__sock_close(ctx, sock);
         return KITH_ENOMEM;
     }
-    if (refused != 0) {
-        sock->broken = kith__errno_err(refused);
+    kith__sock_tune(sock->fd, sock->delay);
+    if (connect(sock->fd, (const struct sockaddr *)&to->storage, to->bytes) != 0 &&
+        errno != EINPROGRESS && errno != EINTR) {
+        sock->broken = kith__errno_err(errno);
         kith__sock_poke(ctx, kith__sock_handle(sock).bits, KITH__SOCK_AGAIN);
+        return KITH_OK;
     }
-    return KITH_OK;
+    return kith__sock_register(ctx, sock);
 }
 
 static kith_err begin(struct kith__ctx *ctx, const struct kith__address *to, kith_time deadline,
@@ -94,16 +83,15 @@ static kith_err begin(struct kith__ctx *ctx, const struct kith__address *to, kit
     struct kith__sock *sock = kith__sock_new(ctx, KITH__SOCK_CONNECTS, options);
     if (sock == NULL)
         return KITH_ENOMEM;
-    int refused;
-    int fd = connect_to(to, sock->delay, &refused);
+    int fd = socket(to->storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
+        int error = errno;
         kith__sock_discard(ctx, sock);
-        return kith__errno_err(-fd);
+        return kith__errno_err(error);
     }
-    kith_err err = open_connecting(ctx, sock, fd, refused, deadline);
-    if (err == KITH_OK)
-        *out = kith__sock_handle(sock);
-    return err;
+    kith__sock_open(ctx, sock, fd);
+    *out = kith__sock_handle(sock);
+    return go(ctx, sock, to, deadline);
 }
 
 kith_sock kith_connect(kith_self *self, const char *address, uint16_t port, kith_time deadline,

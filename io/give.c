@@ -130,13 +130,15 @@ kith_err kith_sock_give(kith_self *self, kith_sock handle, kith_ref to)
 
 void kith__sock_untaken(struct kith__ctx *ctx, const struct kith_msg *msg)
 {
-    if (msg->type != &kith_type_kith_given)
+    const void *body = msg + 1;
+    bool given = msg->type == &kith_type_kith_given;
+    if (ctx->running == NULL || (!given && msg->type != &kith_type_kith_accepted))
         return;
-    const kith_given *given = (const kith_given *)(const void *)(msg + 1);
+    kith_sock handle = given ? ((const kith_given *)body)->sock : ((const kith_accepted *)body)->conn;
     kith_err err;
-    struct kith__sock *sock = ctx->running != NULL
-                                  ? kith__sock_mine(ctx, ctx->running, given->sock, &err)
-                                  : NULL;
-    if (sock != NULL)
+    struct kith__sock *sock = kith__sock_mine(ctx, ctx->running, handle, &err);
+    if (sock != NULL && given)
         kith__sock_close(ctx, sock);
+    else if (sock != NULL)
+        sock->flags &= (uint16_t)~KITH__SOCK_READS;
 }

@@ -25,8 +25,8 @@ kith_err kith__io_open(struct kith_runtime *rt);
 /* When no socket lives any more. Also after an open that failed, or none. */
 void kith__io_close(struct kith_runtime *rt);
 
-/* Nobody took msg, a kith_given: if the task whose turn it is owns the socket, closes it. Any other
- * message is left alone. Called by the dead letters. */
+/* The task whose turn it is has no handler for msg. A kith_given: closes the socket; a
+ * kith_accepted: leaves the connection unread; any other: nothing. msg stays the caller's. */
 void kith__sock_untaken(struct kith__ctx *ctx, const struct kith_msg *msg);
 
 /* The worker whose loop gets the next descriptor: in turn, so that load spreads. */

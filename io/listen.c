@@ -108,7 +108,8 @@ static bool arrival_make(struct kith__ctx *ctx, const struct kith__sock *listene
 static kith_err arrive(struct kith__ctx *ctx, struct kith__sock *listener, struct arrival *a,
                        int fd)
 {
-    kith_err err = kith__sock_open(ctx, a->conn, fd);
+    kith__sock_open(ctx, a->conn, fd);
+    kith_err err = kith__sock_register(ctx, a->conn);
     if (err != KITH_OK) {
         kith__msg_free(ctx->cache, a->msg);
         return err;
@@ -229,7 +230,8 @@ static kith_err begin(struct kith__ctx *ctx, const char *address, uint16_t port,
         kith__sock_discard(ctx, sock);
         return kith__errno_err(-fd);
     }
-    err = kith__sock_open(ctx, sock, fd);
+    kith__sock_open(ctx, sock, fd);
+    err = kith__sock_register(ctx, sock);
     if (err == KITH_OK)
         *out = kith__sock_handle(sock);
     return err;

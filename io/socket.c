@@ -349,7 +349,7 @@ static void owner_died(struct kith__ctx *ctx, struct kith_self *owner, struct ki
     kith__sock_end(ctx, owner, of_owned(owned));
 }
 
-kith_err kith__sock_open(struct kith__ctx *ctx, struct kith__sock *sock, int fd)
+void kith__sock_open(struct kith__ctx *ctx, struct kith__sock *sock, int fd)
 {
     uint64_t bits = kith__slot_bits(&ctx->rt->table, &sock->slot, KITH__KIND_SOCK);
     sock->fd = fd;
@@ -361,7 +361,12 @@ kith_err kith__sock_open(struct kith__ctx *ctx, struct kith__sock *sock, int fd)
     kith__store_rel(&sock->events, 0);
     kith__store_rlx(&sock->slot.bits, bits); /* who finds it goes through N1 */
     kith__count(&ctx->counters.sockets_opened);
-    int error = kith__loop_add(kith__io_worker(ctx->rt), fd, bits);
+}
+
+kith_err kith__sock_register(struct kith__ctx *ctx, struct kith__sock *sock)
+{
+    struct kith__worker *of = kith__io_worker(ctx->rt);
+    int error = kith__loop_add(of, sock->fd, kith__sock_handle(sock).bits);
     if (error == 0)
         return KITH_OK;
     kith__sock_close(ctx, sock);

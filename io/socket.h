@@ -94,9 +94,10 @@ struct kith__sock *kith__sock_new(struct kith__ctx *ctx, enum kith__sock_state s
                                   const kith_sock_options *options);
 /* Ends a record that was never opened. */
 void kith__sock_discard(struct kith__ctx *ctx, struct kith__sock *sock);
-/* The record gets its descriptor, its owner and its handle; events may come from now on. Takes both
- * in any case: on an error they are gone. */
-kith_err kith__sock_open(struct kith__ctx *ctx, struct kith__sock *sock, int fd);
+/* The record gets its descriptor, its owner and its handle: it is a socket now. */
+void kith__sock_open(struct kith__ctx *ctx, struct kith__sock *sock, int fd);
+/* Its events come from now on. On an error the socket is gone. */
+kith_err kith__sock_register(struct kith__ctx *ctx, struct kith__sock *sock);
 /* Ends a socket; sends nothing. */
 void kith__sock_close(struct kith__ctx *ctx, struct kith__sock *sock);
 /* The same for one that no list of owned things holds any more; owner may be NULL: it has none. */

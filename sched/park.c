@@ -17,6 +17,10 @@
  *  B3. A parked worker is woken once: by whoever moves its state from PARKED to CLAIMED.
  *  B4. A searcher that finds work, and was the last one, wakes another if more is waiting.
  *  B5. At most half of the workers search.
+ *  B6. A list that another thread may append to (a worker's overflow) follows B1 too: append, then
+ *      look whether its worker sleeps; sleep, then look at the list.
+ *  B7. A worker that takes no part (sched/spread.c) leaves the shared list to the others; if it
+ *      finds something there before it sleeps, it wakes one of them.
  *
  * A wake that a worker misses for its *own* queue does not exist: it runs that queue empty first.
  * A lock and not a compare-and-swap on the states: the two must change together, and whoever parks
@@ -39,13 +43,14 @@ static void state_set(struct kith__worker *w, uint32_t state)
     kith__store_rlx(&w->state, state); /* read under the lock, or as a hint */
 }
 
-/* Under park_lock: a parked worker, the next after the one that was woken last. */
+/* Under park_lock: a parked worker that takes part, the next after the one that was woken last. If
+ * there is none, those that take part all run, and see the shared list before they sleep. */
 static struct kith__worker *parked_worker(struct kith_runtime *rt)
 {
     for (uint32_t i = 0; i < rt->worker_count; i++) {
         struct kith__worker *w = &rt->workers[(rt->wake_turn + i) % rt->worker_count];
-        if (kith__load_rlx(&w->state) == KITH__WORKER_PARKED) {
-            rt->wake_turn = w->index;
+        if (kith__load_rlx(&w->state) == KITH__WORKER_PARKED && kith__takes_part(w)) {
+            rt->wake_turn = w->index + 1;
             return w;
         }
     }
@@ -70,10 +75,25 @@ void kith__wake_one(struct kith_runtime *rt)
         rt->driver->wake(w);
 }
 
+/* Wakes this worker, to look at its own list (B6). */
+void kith__wake_worker(struct kith__worker *w)
+{
+    struct kith_runtime *rt = w->ctx.rt;
+    pthread_mutex_lock(&rt->park_lock);
+    bool parked = kith__load_rlx(&w->state) == KITH__WORKER_PARKED;
+    if (parked) {
+        state_set(w, KITH__WORKER_CLAIMED);
+        idle_add(rt, 1 - KITH__IDLE_PARKED);
+    }
+    pthread_mutex_unlock(&rt->park_lock);
+    if (parked)
+        rt->driver->wake(w);
+}
+
 bool kith__search_begin(struct kith__worker *w)
 {
     struct kith_runtime *rt = w->ctx.rt;
-    if (rt->worker_count == 1)
+    if (rt->worker_count == 1 || !kith__takes_part(w))
         return false;
     pthread_mutex_lock(&rt->park_lock);
     w->searching = 2 * SEARCHING(kith__load_rlx(&rt->idle)) < rt->worker_count; /* B5 */
@@ -121,7 +141,14 @@ static void park_end(struct kith__worker *w)
 static bool nothing_to_do(struct kith__worker *w)
 {
     struct kith_runtime *rt = w->ctx.rt;
-    if (kith__load_seq(&rt->shared.count) > 0 || kith__load_seq(&rt->ending) != 0)
+    if (kith__load_seq(&w->overflow.count) > 0 || kith__load_seq(&rt->ending) != 0)
+        return false; /* B6 */
+    if (!kith__takes_part(w)) {
+        if (kith__load_seq(&rt->shared.count) > 0)
+            kith__wake_one(rt); /* B7 */
+        return true;
+    }
+    if (kith__load_seq(&rt->shared.count) > 0)
         return false;
     for (uint32_t i = 0; i < rt->worker_count; i++)
         if (i != w->index && kith__worth_stealing(&rt->workers[i]))

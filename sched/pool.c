@@ -34,6 +34,7 @@ static kith_err worker_open(struct kith_runtime *rt, uint32_t index)
     kith__wheel_init(&w->wheel, rt->driver->now());
     pthread_mutex_init(&w->timer_lock, NULL);
     pthread_mutex_init(&w->raid_lock, NULL);
+    pthread_mutex_init(&w->overflow.lock, NULL);
     w->asymmetric = kith__asymmetric_open();
     kith__store_rlx(&w->timer_next, KITH_FOREVER);
     kith__store_rlx(&w->turn_ns, KITH__TURN_NS_UNKNOWN);
@@ -54,6 +55,7 @@ static void worker_close(struct kith__worker *w)
     kith__slot_cache_drain(&w->ctx.rt->table, &w->ctx.slots);
     pthread_mutex_destroy(&w->timer_lock);
     pthread_mutex_destroy(&w->raid_lock);
+    pthread_mutex_destroy(&w->overflow.lock);
 }
 
 static void threads_end(struct kith_runtime *rt)
@@ -99,6 +101,7 @@ kith_err kith__pool_start(struct kith_runtime *rt)
     pthread_mutex_init(&rt->park_lock, NULL);
     pthread_mutex_init(&rt->watch_lock, NULL);
     pthread_mutex_init(&rt->shared.lock, NULL);
+    kith__spread_open(rt);
     kith_err err = workers_open(rt);
     if (err == KITH_OK)
         err = kith__watch_open(rt);
@@ -124,4 +127,5 @@ void kith__pool_stop(struct kith_runtime *rt)
     pthread_mutex_destroy(&rt->park_lock);
     pthread_mutex_destroy(&rt->watch_lock);
     pthread_mutex_destroy(&rt->shared.lock);
+    kith__spread_close(rt);
 }

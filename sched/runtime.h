@@ -35,6 +35,14 @@ struct kith__counters {
     KITH__ATOMIC(uint64_t) timers_ended;
 };
 
+/* A list of tasks under a lock: what outsiders schedule, and what does not fit into a ring. */
+struct kith__task_list {
+    pthread_mutex_t lock;
+    struct kith_self *first;
+    struct kith_self *last;
+    KITH__ATOMIC(uint32_t) count;
+};
+
 struct kith__ctx {
     struct kith_self *running;  /* who acts: the task whose turn it is, or the attached thread's */
     struct kith_msg *current;   /* the message in its hands; NULL once given away */
@@ -74,6 +82,7 @@ struct kith__worker {
     uint32_t clock_every;   /* how many at a time */
     uint64_t clock_turns;   /* turns begun until then */
     uint32_t slot_runs;     /* how often in a row the slot was run */
+    struct kith_self *overloaded; /* the task that was put into the slot to work off its mailbox */
     kith_time clock_at;     /* when the clock was read last */
     kith_time turn_began;   /* the first reading in this turn; 0: none yet */
     kith_time polled_at;    /* when the loop was polled last */
@@ -85,6 +94,7 @@ struct kith__worker {
 
     /* Written by the owner, read by others. */
     _Alignas(KITH__CACHE_LINE) KITH__ATOMIC(uint64_t) turns; /* begun */
+    KITH__ATOMIC(uint64_t) handled;   /* messages, in whole readings of the clock */
     KITH__ATOMIC(uint32_t) turn_ns;   /* how long a turn took lately, on average */
     KITH__ATOMIC(const void *) turn_of; /* the behaviour that is in the turn, for the log */
     KITH__ATOMIC(kith_time) timer_next;  /* no later than its first timer; under timer_lock */
@@ -99,6 +109,7 @@ struct kith__worker {
     _Alignas(KITH__CACHE_LINE) KITH__ATOMIC(uint32_t) state;
     pthread_mutex_t raid_lock;
     struct kith__runq queue;
+    struct kith__task_list overflow; /* behind the ring, while it is not empty: sched/queue.c */
 
     pthread_mutex_t timer_lock;
     struct kith__wheel wheel; /* under timer_lock */
@@ -111,12 +122,19 @@ struct kith__worker {
     KITH__ATOMIC(struct kith_self *) ring[KITH__RUNQ_CAPACITY];
 };
 
-/* The list behind the run queues: for outsiders and for what does not fit. */
-struct kith__shared_queue {
-    pthread_mutex_t lock;
-    struct kith_self *first;
-    struct kith_self *last;
-    KITH__ATOMIC(uint32_t) count;
+/* How many workers share fine-grained work: sched/spread.c. */
+struct kith__spread {
+    KITH__ATOMIC(uint32_t) limit;   /* workers from this index on hand their work to the others */
+    KITH__ATOMIC(uint32_t) fine;    /* the work is fine-grained: limits are tried out */
+    KITH__ATOMIC(kith_time) next;   /* when to look again */
+    pthread_mutex_t lock;           /* of the rest */
+    kith_time began;                /* of the window that is measured */
+    uint64_t work;                  /* done until then */
+    uint64_t rate;                  /* of the window before the trial: work a millisecond */
+    kith_time interval;
+    uint32_t before;                /* the limit to go back to; 0: nothing is being tried */
+    bool upward;
+    bool settling;                  /* the window just after a change: not counted */
 };
 
 struct kith_runtime {
@@ -140,7 +158,9 @@ struct kith_runtime {
     uint32_t wake_turn; /* under park_lock */
     KITH__ATOMIC(uint32_t) shutting_down; /* new work is refused */
 
-    _Alignas(KITH__CACHE_LINE) struct kith__shared_queue shared;
+    _Alignas(KITH__CACHE_LINE) struct kith__task_list shared;
+
+    struct kith__spread spread;
 
     pthread_mutex_t lock; /* contexts, joiners, shutdown */
     pthread_cond_t changed;

@@ -161,6 +161,7 @@ static bool stands_still(struct kith__worker *of, kith_time now)
 
 static void rescue(struct kith__worker *w, struct kith__worker *of, kith_time now)
 {
+    kith__spread_reset(w->ctx.rt);
     bool any = w->ctx.rt->driver->poll(w, of, KITH_NOWAIT);
     any |= kith__load_rlx(&of->timer_next) <= now;
     kith__timers_run(w, of, now);

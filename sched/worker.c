@@ -3,9 +3,9 @@
  * The worker's loop: which task is next, and what is looked after between turns.
  *
  * Next is the task that was woken last (its message is in this core's cache), three times in a row
- * at most, then the oldest of the worker's queue, then the shared queue, then another worker's
+ * at most, then the oldest of the worker's queue, then the shared list, then another worker's
  * queue, then sleep. Between turns, whenever the clock was read, the loop is polled, due timers go
- * off, the shared queue gets its share, and a sleeper is woken if work waits.
+ * off, the shared list gets its share, and a sleeper is woken if work waits.
  *
  * Why a thief does not simply take what it finds: tasks that talk to each other cost a cache miss a
  * message when they run on two cores, ten times what the message costs. So work is stolen only
@@ -18,71 +18,6 @@
 
 _Thread_local struct kith__ctx *kith__ctx_here;
 
-/* ---- the shared queue ---- */
-
-static void shared_push(struct kith__shared_queue *q, struct kith_self *first,
-                        struct kith_self *last, uint32_t n)
-{
-    pthread_mutex_lock(&q->lock);
-    last->slot.next = NULL;
-    if (q->last != NULL)
-        q->last->slot.next = &first->slot;
-    else
-        q->first = first;
-    q->last = last;
-    /* seq; pairs with the load in kith__park: publish the work, then look for sleepers. */
-    kith__store_seq(&q->count, kith__load_rlx(&q->count) + n);
-    pthread_mutex_unlock(&q->lock);
-}
-
-static struct kith_self *shared_pop_locked(struct kith__shared_queue *q)
-{
-    struct kith_self *task = q->first;
-    if (task == NULL)
-        return NULL;
-    q->first = (struct kith_self *)task->slot.next;
-    if (q->first == NULL)
-        q->last = NULL;
-    kith__store_rlx(&q->count, kith__load_rlx(&q->count) - 1);
-    return task;
-}
-
-/* Takes a fair share of the shared queue: one to run, the rest into the worker's own queue. */
-static struct kith_self *shared_take(struct kith__worker *w)
-{
-    struct kith_runtime *rt = w->ctx.rt;
-    struct kith__shared_queue *q = &rt->shared;
-    if (kith__load_rlx(&q->count) == 0)
-        return NULL;
-    pthread_mutex_lock(&q->lock);
-    uint32_t share = kith__load_rlx(&q->count) / rt->worker_count + 1;
-    share = share > KITH__RUNQ_CAPACITY / 2 ? KITH__RUNQ_CAPACITY / 2 : share;
-    struct kith_self *task = shared_pop_locked(q);
-    while (--share > 0 && q->first != NULL && kith__runq_push(&w->queue, q->first))
-        shared_pop_locked(q);
-    pthread_mutex_unlock(&q->lock);
-    return task;
-}
-
-/* For whoever is no worker. Publish, then wake: see kith__park for the other half. */
-void kith__inject(struct kith_runtime *rt, struct kith_self *task)
-{
-    shared_push(&rt->shared, task, task, 1);
-    kith__wake_one(rt);
-}
-
-/* The worker's queue is full: half of it and the task go to the shared queue. */
-void kith__queue_push_full(struct kith__worker *w, struct kith_self *task)
-{
-    struct kith_self *half[KITH__RUNQ_CAPACITY / 2];
-    uint32_t n = kith__runq_steal(&w->queue, half, KITH__RUNQ_CAPACITY / 2);
-    for (uint32_t i = 1; i < n; i++)
-        half[i - 1]->slot.next = &half[i]->slot;
-    if (n > 0)
-        half[n - 1]->slot.next = &task->slot;
-    shared_push(&w->ctx.rt->shared, n > 0 ? half[0] : task, task, n + 1);
-}
-
 /* ---- the clock ---- */
 
 void kith__worker_clock(struct kith__worker *w)
@@ -93,6 +28,7 @@ void kith__worker_clock(struct kith__worker *w)
     uint64_t taken = turns - w->clock_turns;
     uint64_t turn_ns = taken > 0 ? passed / taken : passed;
     kith__store_rlx(&w->turn_ns, turn_ns > UINT32_MAX ? UINT32_MAX : (uint32_t)turn_ns);
+    kith__count_by(&w->handled, w->clock_every - w->until_clock);
     kith_time each = passed / w->clock_every + 1;
     uint64_t every = KITH__CLOCK_NS / each;
     w->clock_every = every > KITH__CLOCK_EVERY_MAX ? KITH__CLOCK_EVERY_MAX
@@ -156,34 +92,37 @@ static struct kith_self *slot_raid(struct kith__worker *victim)
     return task;
 }
 
-static struct kith_self *next_own(struct kith__worker *w)
+/* The slot's task, or NULL if it is the turn of the others. One that was there three times in a row
+ * goes behind them; an overloaded one waits in the slot for its next turn, after one of theirs. */
+static struct kith_self *slot_next(struct kith__worker *w)
 {
-    struct kith_self *task;
-    if (w->slot_runs < KITH__SLOT_RUNS || kith__runq_count(&w->queue) == 0) {
-        task = kith__slot_take(w);
-        if (task != NULL) {
-            w->slot_runs++;
-            return task;
-        }
-    } else if ((task = kith__slot_take(w)) != NULL) {
-        kith__enqueue(w, task);
+    struct kith_self *task = kith__load_rlx(&w->woken);
+    if (task == NULL)
+        return NULL;
+    bool alone = kith__waiting(w) == 0;
+    if (task == w->overloaded) {
+        w->slot_runs = alone ? 0 : !w->slot_runs;
+        return w->slot_runs == 0 ? kith__slot_take(w) : NULL;
     }
-    w->slot_runs = 0;
-    return kith__runq_pop(&w->queue);
+    if (w->slot_runs++ < KITH__SLOT_RUNS || alone)
+        return kith__slot_take(w);
+    task = kith__slot_take(w);
+    if (task != NULL)
+        kith__enqueue(w, task);
+    return NULL;
 }
 
-/* Half of another worker's queue: one to run, the rest into the own one. */
-static struct kith_self *steal_from(struct kith__worker *w, struct kith__worker *victim)
+static struct kith_self *next_own(struct kith__worker *w)
 {
-    struct kith_self *loot[KITH__RUNQ_CAPACITY / 2];
-    uint32_t n = kith__runq_steal(&victim->queue, loot, KITH__RUNQ_CAPACITY / 2);
-    if (n == 0)
-        return NULL;
-    kith__count(&w->ctx.counters.steals);
-    for (uint32_t i = 1; i < n; i++)
-        if (!kith__runq_push(&w->queue, loot[i]))
-            kith__queue_push_full(w, loot[i]);
-    return loot[0];
+    struct kith_self *task = slot_next(w);
+    if (task != NULL)
+        return task;
+    if (w->overloaded == NULL)
+        w->slot_runs = 0;
+    task = kith__runq_pop(&w->queue);
+    if (task == NULL)
+        task = kith__overflow_take(w);
+    return task != NULL ? task : kith__slot_take(w); /* the others' tasks were stolen just now */
 }
 
 static struct kith_self *steal(struct kith__worker *w)
@@ -195,7 +134,7 @@ static struct kith_self *steal(struct kith__worker *w)
         struct kith__worker *victim = &rt->workers[(first + i) % n];
         if (victim == w || !kith__worth_stealing(victim))
             continue;
-        struct kith_self *task = steal_from(w, victim);
+        struct kith_self *task = kith__steal_half(w, victim);
         if (task != NULL)
             return task;
     }
@@ -209,7 +148,7 @@ bool kith__steal_all(struct kith__worker *w, struct kith__worker *victim)
     bool any = task != NULL;
     if (any)
         kith__enqueue(w, task);
-    while ((task = steal_from(w, victim)) != NULL) {
+    while ((task = kith__steal_half(w, victim)) != NULL) {
         kith__enqueue(w, task);
         any = true;
     }
@@ -227,9 +166,10 @@ static void look_around(struct kith__worker *w)
         driver->poll(w, w, KITH_NOWAIT);
     }
     kith__timers_run(w, w, w->clock_at);
-    struct kith_self *task = shared_take(w);
+    struct kith_self *task = kith__shared_take(w);
     if (task != NULL)
         kith__enqueue(w, task);
+    kith__spread_step(w);
     if (kith__nobody_searches(w->ctx.rt) && kith__worth_stealing(w))
         kith__wake_one(w->ctx.rt);
 }
@@ -252,14 +192,14 @@ static struct kith_self *spin(struct kith__worker *w)
         kith__timers_run(w, w, rt->driver->now());
         task = next_own(w);
         if (task == NULL)
-            task = shared_take(w);
+            task = kith__shared_take(w);
     }
     return task;
 }
 
 static struct kith_self *find(struct kith__worker *w)
 {
-    struct kith_self *task = shared_take(w);
+    struct kith_self *task = kith__shared_take(w);
     if (task == NULL)
         task = search(w);
     if (task == NULL && w->ctx.rt->config.spin_ns != 0)

@@ -27,16 +27,35 @@
 
 /* worker.c */
 void kith__worker_run(struct kith__worker *w);
-void kith__queue_push_full(struct kith__worker *w, struct kith_self *task);
 void kith__worker_clock(struct kith__worker *w);
-void kith__inject(struct kith_runtime *rt, struct kith_self *task);
 bool kith__turn_over_slow(struct kith__worker *w);
 struct kith_self *kith__slot_take_slow(struct kith__worker *w);
 bool kith__steal_all(struct kith__worker *w, struct kith__worker *victim);
 
+/* queue.c */
+/* Appends to the list behind w's ring; w need not be the caller's worker. */
+void kith__overflow_push(struct kith__worker *w, struct kith_self *task);
+/* Refills the ring from the list behind it; returns one task more. */
+struct kith_self *kith__overflow_take(struct kith__worker *w);
+/* A fair share of the shared list: one to run, the rest into the worker's own queue. */
+struct kith_self *kith__shared_take(struct kith__worker *w);
+/* Half of another worker's queue: one to run, the rest into the own one. */
+struct kith_self *kith__steal_half(struct kith__worker *w, struct kith__worker *victim);
+/* For whoever is no worker. */
+void kith__inject(struct kith_runtime *rt, struct kith_self *task);
+
+/* spread.c */
+void kith__spread_open(struct kith_runtime *rt);
+void kith__spread_close(struct kith_runtime *rt);
+/* From time to time, between turns: measures, decides, and hands work over if w is to rest. */
+void kith__spread_step(struct kith__worker *w);
+/* A worker stands still: everybody may help. */
+void kith__spread_reset(struct kith_runtime *rt);
+
 /* park.c */
 #define KITH__IDLE_PARKED (1u << 16) /* in kith_runtime.idle: the high half counts the parked */
 void kith__wake_one(struct kith_runtime *rt);
+void kith__wake_worker(struct kith__worker *w);
 bool kith__search_begin(struct kith__worker *w);
 void kith__search_end(struct kith__worker *w);
 void kith__park(struct kith__worker *w);
@@ -52,10 +71,25 @@ void kith__watch_close(struct kith_runtime *rt);
 kith_err kith__pool_start(struct kith_runtime *rt);
 void kith__pool_stop(struct kith_runtime *rt);
 
-/* Whether what waits behind w's turn would wait longer than fetching it costs. */
+/* How many tasks wait behind w's turn, its slot not counted: a guess for other threads. */
+static inline uint64_t kith__waiting(struct kith__worker *w)
+{
+    return kith__runq_count(&w->queue) + kith__load_rlx(&w->overflow.count);
+}
+
+/* Whether what waits behind w's turn would wait longer than fetching it costs; or there is some, and
+ * it is being tried out how many workers are good for it. */
 static inline bool kith__worth_stealing(struct kith__worker *w)
 {
-    return kith__runq_count(&w->queue) * kith__load_rlx(&w->turn_ns) >= KITH__STEAL_NS;
+    uint64_t n = kith__waiting(w);
+    return n * kith__load_rlx(&w->turn_ns) >= KITH__STEAL_NS ||
+           (n > 1 && kith__load_rlx(&w->ctx.rt->spread.fine) != 0);
+}
+
+/* Whether w takes part in what all workers share. */
+static inline bool kith__takes_part(const struct kith__worker *w)
+{
+    return w->index < kith__load_rlx(&w->ctx.rt->spread.limit);
 }
 
 static inline bool kith__nobody_searches(struct kith_runtime *rt)
@@ -68,8 +102,9 @@ static inline bool kith__nobody_searches(struct kith_runtime *rt)
  * queue before it sleeps. So the push needs no fence. */
 static inline void kith__enqueue(struct kith__worker *w, struct kith_self *task)
 {
-    if (KITH__UNLIKELY(!kith__runq_push(&w->queue, task)))
-        kith__queue_push_full(w, task);
+    if (KITH__UNLIKELY(kith__load_rlx(&w->overflow.count) != 0 ||
+                       !kith__runq_push(&w->queue, task)))
+        kith__overflow_push(w, task);
     if (KITH__UNLIKELY(kith__nobody_searches(w->ctx.rt)) && kith__worth_stealing(w))
         kith__wake_one(w->ctx.rt);
 }
@@ -120,6 +155,13 @@ static inline void kith__schedule(struct kith__ctx *ctx, struct kith_self *task)
 static inline void kith__schedule_last(struct kith__ctx *ctx, struct kith_self *task)
 {
     kith__enqueue(ctx->worker, task);
+}
+
+/* Schedules an overloaded task that has used up its turn: every other turn is its. */
+static inline void kith__schedule_overloaded(struct kith__ctx *ctx, struct kith_self *task)
+{
+    ctx->worker->overloaded = task;
+    kith__schedule(ctx, task);
 }
 
 /* To be asked after each message: whether the turn has lasted long enough. */

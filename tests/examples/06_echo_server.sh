@@ -43,6 +43,11 @@ ok "what the client does not read is not piled up in the server"
 kill "$greedy" 2>/dev/null
 server_lives
 
+timeout 120 "$BIN/load_client" late "$port" 256 >"$work/load" 2>&1 || fail "late" "$work/load"
+ok "a client that reads late: $(cat "$work/load")"
+timeout 120 "$BIN/load_client" shut "$port" 256 >"$work/load" 2>&1 || fail "shut" "$work/load"
+ok "$(cat "$work/load")"
+
 timeout 120 "$BIN/load_client" echo "$port" 1000 20 64 >"$work/load" 2>&1 ||
     fail "1,000 connections" "$work/load"
 ok "$(cat "$work/load")"

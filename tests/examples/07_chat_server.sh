@@ -171,7 +171,7 @@ echo "/join garden" >&3
 echo "/join garden" >&4
 heard carol "* alice has joined"
 heard carol "* bob has joined"
-timeout 120 "$BIN/load_client" flood "$port" 3000 >"$work/load" 2>&1 || fail "flood" "$work/load"
+timeout 120 "$BIN/load_client" flood "$port" 600 >"$work/load" 2>&1 || fail "flood" "$work/load"
 ok "$(cat "$work/load")"
 exec 7>&-
 
@@ -191,3 +191,4 @@ while [ "$(find "/proc/$server_pid/fd" -lname 'socket:*' | wc -l)" -gt 4 ]; do
     sleep 0.02
 done
 ok "no connection of those who went is left open in the server"
+server_lives

@@ -3,6 +3,8 @@
  * load_client: many TCP clients in one thread, for the tests of the example servers.
  *
  *     load_client echo PORT CONNECTIONS ROUNDS BYTES   all send and get back, ROUNDS times
+ *     load_client late PORT MEGABYTES                  one sends and reads only when it must
+ *     load_client shut PORT MEGABYTES                  the same with all sizes that it can send unread
  *     load_client chat PORT CONNECTIONS                all join rooms of ten and greet each other
  *     load_client flood PORT ROUNDS                    one speaks until a third one is dropped
  *     load_client reset PORT CONNECTIONS               all send a line and reset the connection
@@ -81,13 +83,17 @@ static long number(const char *text, long max)
 
 /* ---- connections ---- */
 
-static int connect_to(uint16_t port)
+/* receive_bytes: of the system's buffer for what comes in; 0 leaves it to the system. */
+static int connect_to(uint16_t port, int receive_bytes)
 {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         die("socket: %s", strerror(errno));
+    if (receive_bytes > 0 &&
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof receive_bytes) < 0)
+        die("setsockopt: %s", strerror(errno));
     if (connect(fd, (const struct sockaddr *)&to, sizeof to) < 0)
         die("connect: %s", strerror(errno));
     if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
@@ -106,7 +112,7 @@ static void open_all(uint16_t port, unsigned n)
     conns = need(calloc(n, sizeof *conns));
     polls = need(calloc(n, sizeof *polls));
     for (unsigned i = 0; i < n; i++)
-        conns[i].fd = connect_to(port);
+        conns[i].fd = connect_to(port, 0);
 }
 
 static void flush_out(struct conn *c)
@@ -257,6 +263,100 @@ static void run_echo(uint16_t port, char **args)
            round_bytes);
 }
 
+/* ---- late: a client that reads only when nothing more is taken from it ---- */
+
+enum { PIECE = 65536, STALLED_MS = 300 };
+
+static char late_byte(size_t at)
+{
+    return (char)((at * 2654435761u) >> 16);
+}
+
+/* Whether fd is ready for that; waits for it at most so long. */
+static bool ready_for(int fd, short events, int ms)
+{
+    struct pollfd p = {.fd = fd, .events = events};
+    if (poll(&p, 1, ms) < 0)
+        die("poll: %s", strerror(errno));
+    return p.revents != 0;
+}
+
+/* Sends a piece of the stream that is n_all long; returns where the next one begins. */
+static size_t late_send(int fd, size_t at, size_t n_all)
+{
+    char piece[PIECE];
+    size_t n = n_all - at < PIECE ? n_all - at : PIECE;
+    for (size_t i = 0; i < n; i++)
+        piece[i] = late_byte(at + i);
+    ssize_t sent = send(fd, piece, n, MSG_NOSIGNAL);
+    if (sent < 0 && errno != EAGAIN)
+        die("send: %s", strerror(errno));
+    return sent < 0 ? at : at + (size_t)sent;
+}
+
+/* Reads some of what comes back; returns where the next one begins, or SIZE_MAX at the end. */
+static size_t late_read(int fd, size_t at, size_t most)
+{
+    char piece[PIECE];
+    if (!ready_for(fd, POLLIN, IDLE_MS))
+        die("nothing has come for a minute, after %zu bytes", at);
+    ssize_t n = recv(fd, piece, most, 0);
+    if (n < 0)
+        die("recv: %s", strerror(errno));
+    for (ssize_t i = 0; i < n; i++)
+        if (piece[i] != late_byte(at + (size_t)i))
+            die("byte %zu is not the one that was sent", at + (size_t)i);
+    return n == 0 ? SIZE_MAX : at + (size_t)n;
+}
+
+/* Sends n_all bytes, reading only when nothing more is taken; half-closes; reads the rest, in sips, so
+ * that the server sees the end while its buffers are full. Returns how much was taken at first.
+ * STALLED_MS is how long the socket must take nothing to count as held back: were it too short, this
+ * would test less, not fail. */
+static size_t late_once(uint16_t port, size_t n_all)
+{
+    size_t sent = 0, back = 0, next;
+    int fd = connect_to(port, PIECE); /* small: what is sent back soon waits in the server */
+    while (sent < n_all && ready_for(fd, POLLOUT, STALLED_MS))
+        sent = late_send(fd, sent, n_all);
+    size_t taken = sent;
+    while (sent < n_all)
+        if (ready_for(fd, POLLOUT, 0))
+            sent = late_send(fd, sent, n_all);
+        else
+            back = late_read(fd, back, PIECE);
+    shutdown(fd, SHUT_WR);
+    while ((next = late_read(fd, back, 256)) != SIZE_MAX)
+        back = next;
+    if (back != n_all)
+        die("%zu bytes were sent, %zu came back", n_all, back);
+    close(fd);
+    return taken;
+}
+
+/* The server must hold back who does not read, and lose nothing. */
+static void run_late(uint16_t port, char **args)
+{
+    size_t n_all = (size_t)number(args[0], 4096) << 20;
+    size_t taken = late_once(port, n_all);
+    if (taken == n_all)
+        die("the server took %zu bytes of a client that did not read", taken);
+    printf("held back before %zu of %zu MiB; then all came back\n", (taken >> 20) + 1, n_all >> 20);
+}
+
+/* Of the sizes in steps of less than a write buffer, up to one that is held back, some are such that
+ * the end of the input comes while the last of the output still waits in the server. */
+static void run_shut(uint16_t port, char **args)
+{
+    size_t most = (size_t)number(args[0], 4096) << 20;
+    size_t step_bytes = 128 << 10;
+    size_t size = step_bytes;
+    while (size < most && late_once(port, size) == size)
+        size += step_bytes;
+    printf("half-closed after sending up to %zu KiB in %zu sizes: all came back\n", size >> 10,
+           size / step_bytes);
+}
+
 /* ---- chat ---- */
 
 static unsigned n_named, n_met;
@@ -402,9 +502,8 @@ int main(int argc, char **argv)
         int args;
         void (*run)(uint16_t port, char **args);
     } modes[] = {
-        {"echo", 3, run_echo},
-        {"chat", 1, run_chat},
-        {"flood", 1, run_flood},
+        {"echo", 3, run_echo},   {"late", 1, run_late}, {"chat", 1, run_chat},
+        {"echo", 3, run_echo},   {"shut", 1, run_shut}, {"flood", 1, run_flood},
         {"reset", 1, run_reset},
     };
     for (size_t i = 0; argc > 2 && i < sizeof modes / sizeof modes[0]; i++)
@@ -412,5 +511,5 @@ int main(int argc, char **argv)
             modes[i].run((uint16_t)number(argv[2], UINT16_MAX), argv + 3);
             return 0;
         }
-    die("usage: load_client echo|chat|flood|reset PORT NUMBER...");
+    die("usage: load_client echo|late|shut|chat|flood|reset PORT NUMBER...");
 }
