@@ -57,6 +57,12 @@ static inline struct kith_co *kith__co_of(const struct kith_self *task)
     return (task->flags & KITH__TASK_THREAD) != 0 ? task->state : NULL;
 }
 
+/* What a message's type must have: a name, by which other shared objects' descriptors are matched. */
+static inline bool kith__type_ok(const kith_type *type)
+{
+    return type != NULL && type->name != NULL;
+}
+
 /* For logs; behavior may be NULL (a thread). */
 const char *kith__name_of(const void *behavior);
 

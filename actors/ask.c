@@ -261,7 +261,7 @@ kith_err kith_ask_then_copy(kith_self *self, kith_ref to, kith_time deadline, ki
     struct kith__ctx *ctx = kith__ctx_of(self);
     if (ctx == NULL || (self->flags & KITH__TASK_THREAD) != 0)
         return KITH_EPERM;
-    if (then == NULL || type == NULL || body == NULL)
+    if (then == NULL || !kith__type_ok(type) || body == NULL)
         return KITH_EINVAL;
     if (type->body_bytes > KITH_MESSAGE_BYTES_MAX)
         return KITH_EMSGSIZE;

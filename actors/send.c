@@ -35,7 +35,7 @@ kith_err kith_send_copy(kith_self *self, kith_ref to, const kith_type *type, con
     struct kith__ctx *ctx = kith__ctx_of(self);
     if (KITH__UNLIKELY(ctx == NULL))
         return KITH_EPERM;
-    if (KITH__UNLIKELY(type == NULL || body == NULL))
+    if (KITH__UNLIKELY(!kith__type_ok(type) || body == NULL))
         return KITH_EINVAL;
     struct kith_msg *msg = kith__msg_make(ctx->cache, type->body_bytes);
     if (KITH__UNLIKELY(msg == NULL))
@@ -55,7 +55,7 @@ kith_err kith_send_copy(kith_self *self, kith_ref to, const kith_type *type, con
 void *kith_new_bytes(kith_self *self, const kith_type *type, size_t extra_bytes)
 {
     struct kith__ctx *ctx = kith__ctx_of(self);
-    if (ctx == NULL || type == NULL || extra_bytes > KITH_MESSAGE_BYTES_MAX ||
+    if (ctx == NULL || !kith__type_ok(type) || extra_bytes > KITH_MESSAGE_BYTES_MAX ||
         type->body_bytes > KITH_MESSAGE_BYTES_MAX - extra_bytes)
         return NULL;
     size_t bytes = type->body_bytes + extra_bytes;
@@ -121,21 +121,32 @@ kith_err kith_forward(kith_self *self, kith_ref to)
     return err;
 }
 
-/* The message in hand, emptied, if the answer fits into it; else a new one. With an allocation for
- * each message it is always a new one, so that a sanitizer sees a use of the old one. */
-static struct kith_msg *reply_msg(struct kith__ctx *ctx, size_t bytes)
+/* Whether the answer is to be written into the message in hand. With an allocation for each message
+ * it is not, so that a sanitizer sees a use of the old one; nor if the old one has a drop to run, for
+ * the answer may be made of what that ends. */
+static bool reuses(const struct kith_msg *msg, size_t bytes)
+{
+    return !KITH_MALLOC && msg->type->drop == NULL && kith__msg_room(msg) >= bytes;
+}
+
+/* The answer, which takes the place of the message in hand. */
+static struct kith_msg *reply_msg(struct kith__ctx *ctx, const kith_type *type, const void *body)
 {
     struct kith_msg *msg = ctx->current;
-    bool fits = !KITH_MALLOC && kith__msg_room(msg) >= bytes;
-    struct kith_msg *reply = fits ? msg : kith__msg_make(ctx->cache, bytes);
-    if (reply == NULL)
-        return NULL;
-    if (msg->type->drop != NULL)
-        msg->type->drop(kith__msg_body(msg));
-    if (!fits)
-        kith__msg_free(ctx->cache, msg);
+    if (KITH__LIKELY(reuses(msg, type->body_bytes))) {
+        memmove(kith__msg_body(msg), body, type->body_bytes);
+    } else {
+        msg = kith__msg_make(ctx->cache, type->body_bytes);
+        if (msg == NULL)
+            return NULL;
+        body_copy(kith__msg_body(msg), body, type->body_bytes);
+        kith__msg_end(ctx->cache, ctx->current);
+    }
     ctx->current = NULL;
-    return reply;
+    msg->type = type;
+    msg->sender = kith__task_bits(ctx->running);
+    msg->flags = 0;
+    return msg;
 }
 
 kith_err kith_reply_copy(kith_self *self, const kith_type *type, const void *body)
@@ -143,18 +154,14 @@ kith_err kith_reply_copy(kith_self *self, const kith_type *type, const void *bod
     struct kith__ctx *ctx = kith__ctx_of(self);
     if (KITH__UNLIKELY(ctx == NULL || ctx->current == NULL))
         return KITH_EPERM;
-    if (KITH__UNLIKELY(type == NULL || body == NULL))
+    if (KITH__UNLIKELY(!kith__type_ok(type) || body == NULL))
         return KITH_EINVAL;
     uint64_t to = ctx->current->sender;
     if (KITH__UNLIKELY(to == 0))
         return KITH_EBADREF;
-    struct kith_msg *msg = reply_msg(ctx, type->body_bytes);
+    struct kith_msg *msg = reply_msg(ctx, type, body);
     if (KITH__UNLIKELY(msg == NULL))
         return none_made(type);
-    msg->type = type;
-    msg->sender = kith__task_bits(self);
-    msg->flags = 0;
-    body_copy(kith__msg_body(msg), body, type->body_bytes);
     kith_err err = kith__deliver(ctx, to, msg);
     if (KITH__LIKELY(err == KITH_OK))
         return KITH_OK;
@@ -168,7 +175,7 @@ kith_err kith_reply_copy(kith_self *self, const kith_type *type, const void *bod
 
 const void *kith_body_of(const kith_msg *msg, const kith_type *type)
 {
-    if (msg == NULL || type == NULL)
+    if (msg == NULL || !kith__type_ok(type))
         return NULL;
     if (msg->type == type || (msg->type->body_bytes == type->body_bytes &&
                               strcmp(msg->type->name, type->name) == 0))

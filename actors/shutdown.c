@@ -256,7 +256,8 @@ kith_err kith_shutdown(kith_runtime *runtime, kith_time deadline)
 {
     if (runtime == NULL)
         return KITH_EINVAL;
-    if (kith__ctx_here != NULL)
+    struct kith__ctx *here = kith__ctx_here; /* the thread may be attached to another runtime */
+    if (here != NULL && (here->rt == runtime || here->worker != NULL))
         return KITH_EPERM;
     if (!shutdown_begin(runtime))
         return KITH_EBUSY;
@@ -269,6 +270,7 @@ kith_err kith_shutdown(kith_runtime *runtime, kith_time deadline)
             left_log(runtime);
         kith__detach(co);
     }
+    kith__ctx_here = here;
     if (err != KITH_OK) {
         shutdown_give_up(runtime);
         return err;

@@ -24,7 +24,7 @@ static kith_timer set(kith_self *self, kith_time deadline, kith_time period, con
     struct kith__ctx *ctx = kith__ctx_of(self);
     if (ctx == NULL)
         return error_timer(KITH_EPERM);
-    if (type == NULL || body == NULL || deadline == KITH_FOREVER)
+    if (!kith__type_ok(type) || body == NULL || deadline == KITH_FOREVER)
         return error_timer(KITH_EINVAL);
     if (kith__load_rlx(&ctx->rt->shutting_down) != 0)
         return error_timer(KITH_ESHUTDOWN);

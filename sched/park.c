@@ -182,6 +182,4 @@ void kith__park(struct kith__worker *w)
         w->polled_at = rt->driver->now();
     }
     park_end(w);
-    if (rt->worker_count > 1)
-        kith__watch_arm(rt);
 }

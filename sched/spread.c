@@ -5,13 +5,11 @@
  * A message between two cores costs some hundred nanoseconds, one on the same core fifteen. So actors
  * that only talk to each other run faster on one core than on two, and actors that do not talk run
  * twice as fast on two. No look at a queue tells which it is: only trying does. So while the work is
- * fine-grained (making or handling a message takes less
- * than FINE_NS), one worker at a time, between turns,
- * gathers all of it on one worker, measures how many messages are made and handled in a window, then
- * doubles (later: doubles or halves) the number of workers that take part, measures again, and stays
- * with what was better. Each trial that brings nothing doubles
- * the time to the next, so that a trial costs less than a hundredth in the long run. With coarser work
- * everybody takes part.
+ * fine-grained (making or handling a message takes less than FINE_NS), the workers, one at a time and
+ * between turns, first gather all work on one of them and measure how many messages are made and
+ * handled in a window. Then they double (later: double or halve) the number that take part, measure
+ * again, and stay with what was better. Each trial that brings nothing doubles the time to the next,
+ * so that trials cost less than a hundredth in the long run. With coarser work everybody takes part.
  *
  * Workers from `limit` on hand what they have to the others, between turns, and sleep; their loops
  * and timers are their own as before.

@@ -3,11 +3,11 @@
  * The watch: finds workers whose turn lasts too long, serves their sockets and timers, takes over
  * what they have queued, and logs the stall.
  *
- * C cannot preempt a handler. So when a worker wakes, it arms one timer of the operating system that
- * all sleeping workers wait on (the driver's arm_watch); after KITH__WATCH_NS one of them wakes and
- * looks whether the others still begin turns. It arms the timer again as long as anybody runs. An
- * idle runtime arms nothing and sleeps for good; a runtime in which all workers are busy has nobody
- * to help, and nobody watches.
+ * C cannot preempt a handler. So when a worker wakes and finds something to run, it arms one timer of
+ * the operating system that all sleeping workers wait on (the driver's arm_watch); when it goes off,
+ * one of them wakes and looks whether the others still begin turns. It arms the timer again as long
+ * as anybody runs. An idle runtime arms nothing and sleeps for good; in a runtime in which all workers
+ * are busy nobody is there to help, and nobody watches.
  *
  * Invariants
  *  G1. While a worker runs and another sleeps, the timer is armed. Whoever disarms (G1a) looks at

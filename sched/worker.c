@@ -216,26 +216,32 @@ static void turn(struct kith__worker *w, struct kith_self *task)
         look_around(w);
 }
 
+/* Runs what there is. A worker that wakes and finds nothing to run does not arm the watch: the watch
+ * itself wakes workers, and an idle runtime must come to rest. */
+static void run_all(struct kith__worker *w)
+{
+    struct kith_self *task;
+    bool first = true;
+    while ((task = next_own(w)) != NULL || (task = find(w)) != NULL) {
+        if (KITH__UNLIKELY(w->searching))
+            kith__search_end(w);
+        if (KITH__UNLIKELY(first) && w->ctx.rt->worker_count > 1)
+            kith__watch_arm(w->ctx.rt);
+        first = false;
+        turn(w, task);
+    }
+}
+
 void kith__worker_run(struct kith__worker *w)
 {
-    struct kith_runtime *rt = w->ctx.rt;
     kith__ctx_here = &w->ctx;
     clock_restart(w);
-    for (;;) {
-        struct kith_self *task = next_own(w);
-        if (task == NULL)
-            task = find(w);
-        if (KITH__UNLIKELY(w->searching) && task != NULL)
-            kith__search_end(w);
-        if (task != NULL) {
-            turn(w, task);
-        } else if (kith__load_acq(&rt->ending) != 0) {
-            break;
-        } else {
-            kith__park(w);
-            clock_restart(w);
-            kith__timers_run(w, w, w->clock_at);
-        }
+    run_all(w);
+    while (kith__load_acq(&w->ctx.rt->ending) == 0) {
+        kith__park(w);
+        clock_restart(w);
+        kith__timers_run(w, w, w->clock_at);
+        run_all(w);
     }
     kith__ctx_here = NULL;
 }

@@ -38,13 +38,14 @@ static bool write_much(struct net *net, struct link *link)
     INSIST(a, net, net->port, .op = NET_WRITE, .sock = link->sock, .n = MUCH,
            .deadline = kith_in(NET_WAIT));
     CHECK_EQ((int)a.err, 0);
-    if (TELL(net, .op = NET_READING, .sock = link->sock, .on = true).err != KITH_OK ||
-        TELL(net, .op = NET_WRITE, .sock = link->sock, .n = 0).err == KITH_ENOTCONN) {
+    INSIST(a, net, net->port, .op = NET_WRITE, .sock = link->sock, .n = 0);
+    if (a.err != KITH_OK) {
         const kith_closed *closed = NEXT(net, kith_closed);
         CHECK(closed != NULL && closed->reason == KITH_ENOMEM);
         return false;
     }
-    if (TELL(net, .op = NET_WRITE, .sock = link->sock, .n = 1).err == KITH_EFULL) {
+    INSIST(a, net, net->port, .op = NET_WRITE, .sock = link->sock, .n = 1);
+    if (a.err == KITH_EFULL) {
         peer_expect(link->peer, MUCH, 0);
         CHECK(NEXT(net, kith_drained) != NULL);
     }
