@@ -67,13 +67,19 @@ static inline bool kith__type_ok(const kith_type *type)
 const char *kith__name_of(const void *behavior);
 
 /* turn.c */
-/* Handles one message that task, whose turn it is, has taken. Owns msg. */
-void kith__handle(struct kith__ctx *ctx, struct kith_self *task, struct kith_msg *msg);
+/* Hands a message to the handlers of task, whose turn it is. Owns msg. */
 void kith__handle_ordinary(struct kith__ctx *ctx, struct kith_self *task, struct kith_msg *msg);
 /* The task dies for this reason when its handler returns, unless it has a reason already. */
 void kith__task_fail(struct kith_self *task, kith_err reason);
 /* Ends the message in hand, if its handler has not given it away. */
-void kith__current_end(struct kith__ctx *ctx);
+static inline void kith__current_end(struct kith__ctx *ctx)
+{
+    struct kith_msg *msg = ctx->current;
+    if (msg == NULL)
+        return;
+    ctx->current = NULL;
+    kith__msg_end(ctx->cache, msg);
+}
 
 /* timer.c */
 /* The turn is over: the silence of a receive timeout begins. */

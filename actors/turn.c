@@ -23,15 +23,6 @@
 #include "sched/worker.h"
 #include <string.h>
 
-void kith__current_end(struct kith__ctx *ctx)
-{
-    struct kith_msg *msg = ctx->current;
-    if (msg == NULL)
-        return;
-    ctx->current = NULL;
-    kith__msg_end(ctx->cache, msg);
-}
-
 void kith__task_fail(struct kith_self *task, kith_err reason)
 {
     if ((task->flags & KITH__TASK_STOPPING) != 0 && task->reason != KITH_OK)
@@ -54,7 +45,7 @@ static kith_handler_fn *handler_by_name(const kith_handler *handlers, const kith
     return NULL;
 }
 
-static kith_err unhandled(struct kith__ctx *ctx, struct kith_self *task, struct kith_msg *msg)
+static __attribute__((noinline)) kith_err unhandled(struct kith__ctx *ctx, struct kith_self *task, struct kith_msg *msg)
 {
     const kith_behavior *behavior = kith__behavior_of(task);
     kith_handler_fn *fn = handler_by_name(behavior->handlers, msg->type);
@@ -76,7 +67,8 @@ static kith_err dispatch(struct kith__ctx *ctx, struct kith_self *task, struct k
     return unhandled(ctx, task, msg);
 }
 
-void kith__handle_ordinary(struct kith__ctx *ctx, struct kith_self *task, struct kith_msg *msg)
+static inline void handle_ordinary(struct kith__ctx *ctx, struct kith_self *task,
+                                   struct kith_msg *msg)
 {
     ctx->current = msg;
     if (KITH__UNLIKELY((task->flags & KITH__TASK_IDLE_TIMER) != 0))
@@ -87,9 +79,18 @@ void kith__handle_ordinary(struct kith__ctx *ctx, struct kith_self *task, struct
     kith__current_end(ctx);
 }
 
-/* Timers, answers and messages of kith's own. */
-static void handle_special(struct kith__ctx *ctx, struct kith_self *task, struct kith_msg *msg)
+void kith__handle_ordinary(struct kith__ctx *ctx, struct kith_self *task, struct kith_msg *msg)
 {
+    handle_ordinary(ctx, task, msg);
+}
+
+/* Timers, answers and messages of kith's own, and strays (A1). */
+static __attribute__((noinline)) void handle_special(struct kith__ctx *ctx, struct kith_self *task, struct kith_msg *msg)
+{
+    if (!kith__meant_for(task, msg)) {
+        kith__dead_letter(ctx, 0, msg, KITH_EDEAD); /* A1 */
+        return;
+    }
     if ((msg->flags & KITH__MSG_TIMER) != 0) {
         msg = kith__timer_arrived(ctx, task, msg);
         if (msg == NULL)
@@ -103,14 +104,12 @@ static void handle_special(struct kith__ctx *ctx, struct kith_self *task, struct
         kith__handle_ordinary(ctx, task, msg);
 }
 
-void kith__handle(struct kith__ctx *ctx, struct kith_self *task, struct kith_msg *msg)
+static inline void handle(struct kith__ctx *ctx, struct kith_self *task, struct kith_msg *msg)
 {
-    if (KITH__UNLIKELY(!kith__meant_for(task, msg)))
-        kith__dead_letter(ctx, 0, msg, KITH_EDEAD); /* A1 */
-    else if (KITH__UNLIKELY(msg->flags != 0))
-        handle_special(ctx, task, msg);
+    if (KITH__LIKELY(kith__meant_for(task, msg) && msg->flags == 0))
+        handle_ordinary(ctx, task, msg);
     else
-        kith__handle_ordinary(ctx, task, msg);
+        handle_special(ctx, task, msg);
 }
 
 #define OVERLOAD 1024u
@@ -178,7 +177,7 @@ static void actor_turn(struct kith__ctx *ctx, struct kith_self *task)
                 break;
             continue;
         }
-        kith__handle(ctx, task, msg);
+        handle(ctx, task, msg);
         if (KITH__UNLIKELY((task->flags & KITH__TASK_STOPPING) != 0)) {
             kith__die(ctx, task);
             break;

@@ -13,6 +13,8 @@
 #define KITH_BASE_ASSERT_H
 
 #define KITH__LIKELY(cond) __builtin_expect(!!(cond), 1)
+/* For what is off the hot path: keeps its registers and its code out of the caller. */
+#define KITH__COLD __attribute__((noinline, cold))
 #define KITH__UNLIKELY(cond) __builtin_expect(!!(cond), 0)
 
 /* What two cores must not share if both write to it. x86-64 and most of ARM; where lines are longer

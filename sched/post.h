@@ -13,31 +13,28 @@
 
 #include "sched/worker.h"
 
+/* Why a reference that names no living task names none: KITH_EDEAD or KITH_EBADREF. */
+kith_err kith__post_refused(const struct kith_runtime *rt, uint64_t to);
+
 /* Delivers msg to the task that `to` names. KITH_OK: the message is gone. KITH_EDEAD: it was a task
  * and is dead. KITH_EBADREF: it never was one of this runtime's. In both cases msg is still the
  * caller's. */
 static inline kith_err kith__post(struct kith__ctx *ctx, uint64_t to, struct kith_msg *msg)
 {
-    if (KITH__UNLIKELY(kith__bits_tag(to) != ctx->rt->actor_tag))
-        return KITH_EBADREF;
-    struct kith__slot *slot = kith__handle_find(&ctx->rt->table, to);
-    if (KITH__UNLIKELY(slot == NULL))
-        return KITH_EBADREF;
-    struct kith_self *task = (struct kith_self *)slot;
+    struct kith_runtime *rt = ctx->rt;
+    struct kith__slot *slot = kith__handle_find(&rt->table, to);
     /* relaxed: an early look; the generation in the message is what counts. */
-    if (KITH__UNLIKELY(kith__load_rlx(&slot->bits) != to))
-        return kith__slot_was(&ctx->rt->table, slot, to) ? KITH_EDEAD : KITH_EBADREF;
+    if (KITH__UNLIKELY(slot == NULL || kith__load_rlx(&slot->bits) != to ||
+                       kith__bits_tag(to) != rt->actor_tag))
+        return kith__post_refused(rt, to);
+    struct kith_self *task = (struct kith_self *)slot;
     msg->to_gen = kith__bits_gen(to);
-    switch (kith__inbox_push(&task->inbox, msg)) {
-    case KITH__PUSH_WOKE:
+    enum kith__push pushed = kith__inbox_push(&task->inbox, msg);
+    if (pushed == KITH__PUSH_WOKE) {
         kith__queue_push(&task->pending, msg);
         kith__schedule(ctx, task);
-        return KITH_OK;
-    case KITH__PUSH_OK:
-        return KITH_OK;
-    default:
-        return KITH_EDEAD;
     }
+    return KITH__LIKELY(pushed != KITH__PUSH_CLOSED) ? KITH_OK : KITH_EDEAD;
 }
 
 /* Whether a message that was taken out of task's inbox was meant for it. */

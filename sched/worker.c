@@ -73,6 +73,22 @@ struct kith_self *kith__slot_take_slow(struct kith__worker *w)
     return task;
 }
 
+/* A thread's own task, or from a thread that is no worker, or the slot is full. */
+__attribute__((noinline)) void kith__schedule_slow(struct kith__ctx *ctx, struct kith_self *task)
+{
+    struct kith__worker *w = ctx->worker;
+    if ((task->flags & KITH__TASK_THREAD) != 0) {
+        task->ops->wake(task);
+    } else if (w == NULL) {
+        kith__inject(ctx->rt, task);
+    } else {
+        struct kith_self *before = kith__slot_take(w);
+        kith__store_rel(&w->woken, task); /* release K1; pairs with K2 in slot_raid */
+        if (before != NULL)
+            kith__enqueue(w, before);
+    }
+}
+
 /* A rescuer takes what stands in the slot of a worker that stands still; NULL also if it moves. */
 static struct kith_self *slot_raid(struct kith__worker *victim)
 {
@@ -92,37 +108,49 @@ static struct kith_self *slot_raid(struct kith__worker *victim)
     return task;
 }
 
-/* The slot's task, or NULL if it is the turn of the others. One that was there three times in a row
- * goes behind them; an overloaded one waits in the slot for its next turn, after one of theirs. */
-static struct kith_self *slot_next(struct kith__worker *w)
+/* The slot's task has had its three turns, or is overloaded: NULL if it is the turn of the others. The
+ * first goes behind them; an overloaded one waits in the slot for its next turn, after one of theirs. */
+static __attribute__((noinline)) struct kith_self *slot_or_others(struct kith__worker *w)
 {
-    struct kith_self *task = kith__load_rlx(&w->woken);
-    if (task == NULL)
-        return NULL;
-    bool alone = kith__waiting(w) == 0;
-    if (task == w->overloaded) {
-        w->slot_runs = alone ? 0 : !w->slot_runs;
+    bool overloaded = kith__load_rlx(&w->woken) == w->overloaded;
+    if (kith__waiting(w) == 0) {
+        w->slot_runs = 0;
+        return kith__slot_take(w);
+    }
+    if (overloaded) {
+        w->slot_runs = !w->slot_runs;
         return w->slot_runs == 0 ? kith__slot_take(w) : NULL;
     }
-    if (w->slot_runs++ < KITH__SLOT_RUNS || alone)
-        return kith__slot_take(w);
-    task = kith__slot_take(w);
+    struct kith_self *task = kith__slot_take(w);
     if (task != NULL)
         kith__enqueue(w, task);
+    w->slot_runs = 0;
     return NULL;
 }
 
-static struct kith_self *next_own(struct kith__worker *w)
+static struct kith_self *queue_next(struct kith__worker *w)
 {
-    struct kith_self *task = slot_next(w);
-    if (task != NULL)
-        return task;
-    if (w->overloaded == NULL)
-        w->slot_runs = 0;
-    task = kith__runq_pop(&w->queue);
+    struct kith_self *task = kith__runq_pop(&w->queue);
     if (task == NULL)
         task = kith__overflow_take(w);
-    return task != NULL ? task : kith__slot_take(w); /* the others' tasks were stolen just now */
+    if (task == NULL)
+        task = kith__slot_take(w); /* the others' tasks were stolen just now */
+    return task;
+}
+
+static inline struct kith_self *next_own(struct kith__worker *w)
+{
+    struct kith_self *task = kith__load_rlx(&w->woken);
+    if (KITH__LIKELY(task != NULL)) {
+        bool again = w->slot_runs < KITH__SLOT_RUNS && task != w->overloaded;
+        w->slot_runs += again;
+        task = KITH__LIKELY(again) ? kith__slot_take(w) : slot_or_others(w);
+        if (KITH__LIKELY(task != NULL))
+            return task;
+    } else if (w->overloaded == NULL) {
+        w->slot_runs = 0;
+    }
+    return queue_next(w);
 }
 
 static struct kith_self *steal(struct kith__worker *w)

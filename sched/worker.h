@@ -32,6 +32,8 @@ bool kith__turn_over_slow(struct kith__worker *w);
 struct kith_self *kith__slot_take_slow(struct kith__worker *w);
 bool kith__steal_all(struct kith__worker *w, struct kith__worker *victim);
 
+void kith__schedule_slow(struct kith__ctx *ctx, struct kith_self *task);
+
 /* queue.c */
 /* Appends to the list behind w's ring; w need not be the caller's worker. */
 void kith__overflow_push(struct kith__worker *w, struct kith_self *task);
@@ -139,16 +141,11 @@ static inline struct kith_self *kith__slot_take(struct kith__worker *w)
 static inline void kith__schedule(struct kith__ctx *ctx, struct kith_self *task)
 {
     struct kith__worker *w = ctx->worker;
-    if (KITH__UNLIKELY(task->ops->wake != NULL)) {
-        task->ops->wake(task);
-    } else if (KITH__UNLIKELY(w == NULL)) {
-        kith__inject(ctx->rt, task);
-    } else {
-        struct kith_self *before = kith__slot_take(w);
-        kith__store_rel(&w->woken, task); /* release K1; pairs with K2 in kith__slot_raid */
-        if (before != NULL)
-            kith__enqueue(w, before);
-    }
+    bool plain = w != NULL && (task->flags & KITH__TASK_THREAD) == 0;
+    if (KITH__LIKELY(plain && kith__load_rlx(&w->woken) == NULL))
+        kith__store_rel(&w->woken, task); /* release K1; pairs with K2 in slot_raid */
+    else
+        kith__schedule_slow(ctx, task);
 }
 
 /* Schedules a task that has used up its turn: behind all others. */

@@ -40,7 +40,7 @@ enum net_op {
     NET_LOCAL,
     NET_PEER,
     NET_WAIT_WRITE, /* waits for net_gate, then writes */
-    NET_FINISH_CLOSE,
+    NET_WRITE_CLOSE, /* writes, sets a read deadline, and closes, in one handler */
     NET_STOP
 };
 
@@ -141,9 +141,11 @@ static void port_do(kith_self *self, const order *msg, answer *out)
     case NET_FINISH:
         out->err = kith_sock_finish(self, msg->sock);
         break;
-    case NET_FINISH_CLOSE:
-        out->err = kith_sock_finish(self, msg->sock);
-        (void)kith_close(self, msg->sock);
+    case NET_WRITE_CLOSE:
+        out->err = port_write(self, msg);
+        CHECK_EQ((int)kith_sock_read_by(self, msg->sock, msg->deadline), 0);
+        CHECK_GT(kith_sock_waiting(self, msg->sock), 0);
+        CHECK_EQ((int)kith_close(self, msg->sock), 0);
         break;
     case NET_CLOSE:
         out->err = kith_close(self, msg->sock);
