@@ -165,8 +165,10 @@ kith_err kith_reply_copy(kith_self *self, const kith_type *type, const void *bod
     kith_err err = kith__deliver(ctx, to, msg);
     if (KITH__LIKELY(err == KITH_OK))
         return KITH_OK;
-    if (err == KITH_EDEAD)
-        return to_the_dead(ctx, to, msg);
+    if (err == KITH_EDEAD) { /* nobody waits for it any more: no failure of whoever answers */
+        kith__dead_letter(ctx, to, msg, KITH_EDEAD);
+        return KITH_OK;
+    }
     kith__msg_free(ctx->cache, msg);
     return err;
 }

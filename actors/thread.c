@@ -187,9 +187,10 @@ static kith_err answer_wait(struct kith_co *co, kith_time deadline, kith_msg **r
 kith_err kith_ask_copy(kith_co *co, kith_ref to, kith_time deadline, kith_msg **reply,
                        const kith_type *type, const void *body)
 {
+    if (reply != NULL)
+        *reply = NULL;
     if (reply == NULL || !kith__type_ok(type) || body == NULL)
         return KITH_EINVAL;
-    *reply = NULL;
     if (!is_here(co))
         return KITH_EPERM;
     if (type->body_bytes > KITH_MESSAGE_BYTES_MAX)

@@ -25,7 +25,7 @@ static uint32_t scope_read(const char *text)
     char *end;
     unsigned long number = strtoul(text, &end, 10);
     return *text >= '0' && *text <= '9' && *end == '\0' && number <= UINT32_MAX ? (uint32_t)number
-                                                                              : 0;
+                                                                                : 0;
 }
 
 static kith_err ipv6_read(const char *text, struct sockaddr_in6 *in6)

@@ -114,8 +114,7 @@ kith_sock kith_connect(kith_self *self, const char *address, uint16_t port, kith
 
 typedef int name_fn(int fd, struct sockaddr *restrict address, socklen_t *restrict bytes);
 
-static kith_err name_of(kith_self *self, kith_sock handle, name_fn *ask, char *text,
-                        uint16_t *port)
+static kith_err name_of(kith_self *self, kith_sock handle, name_fn *ask, char *text, uint16_t *port)
 {
     kith_err err;
     struct kith__sock *sock = kith__sock_mine(kith__ctx_of(self), self, handle, &err);

@@ -134,7 +134,8 @@ void kith__sock_untaken(struct kith__ctx *ctx, const struct kith_msg *msg)
     bool given = msg->type == &kith_type_kith_given;
     if (ctx->running == NULL || (!given && msg->type != &kith_type_kith_accepted))
         return;
-    kith_sock handle = given ? ((const kith_given *)body)->sock : ((const kith_accepted *)body)->conn;
+    kith_sock handle =
+        given ? ((const kith_given *)body)->sock : ((const kith_accepted *)body)->conn;
     kith_err err;
     struct kith__sock *sock = kith__sock_mine(ctx, ctx->running, handle, &err);
     if (sock != NULL && given)

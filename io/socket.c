@@ -44,8 +44,8 @@
  * pollers wake a waiter in the same way; an actor is its own waiter.
  */
 #include "io/socket.h"
-#include "io/io.h"
 #include "base/clock.h"
+#include "io/io.h"
 #include "io/loop.h"
 #include "sched/post.h"
 #include "sched/timer.h"

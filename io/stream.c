@@ -36,7 +36,7 @@
 #define SLACK_NS KITH_MS
 #define CHUNK_BYTES ((size_t)2048) /* the smallest chunk, its head included */
 #define IOV_MAX_HERE 16
-#define FLUSHES_MAX 4              /* a turn, so that a fast reader of much does not hold the worker */
+#define FLUSHES_MAX 4 /* a turn, so that a fast reader of much does not hold the worker */
 #define READ_LEAST 512u
 #define READ_MOST (UINT32_C(1) << 31)
 
@@ -111,8 +111,8 @@ static bool read_nothing(struct kith__ctx *ctx, struct kith__sock *sock, int err
         return true;
     }
     if (error != EAGAIN)
-        return kith__sock_fail(ctx, sock, sock->broken != KITH_OK ? (kith_err)sock->broken
-                                                                 : kith__errno_err(error));
+        return kith__sock_fail(
+            ctx, sock, sock->broken != KITH_OK ? (kith_err)sock->broken : kith__errno_err(error));
     sock->flags &= (uint16_t)~KITH__SOCK_READY; /* R3 */
     if (sock->broken != KITH_OK)
         return kith__sock_fail(ctx, sock, (kith_err)sock->broken);
@@ -269,6 +269,7 @@ static void sent(struct kith__ctx *ctx, struct kith__sock *sock, size_t n)
     sock->waiting -= n;
     while (n > 0) {
         struct kith__outgoing_bytes *chunk = sock->first;
+        kith__assert(chunk != NULL); /* R6 */
         size_t here = chunk->end - chunk->start;
         if (n < here) {
             chunk->start += n;
@@ -312,8 +313,7 @@ static void flush(struct kith__ctx *ctx, struct kith__sock *sock)
         more = flush_once(ctx, sock);
     if (more > 0 && sock->waiting > 0)
         kith__sock_again(ctx, sock, EPOLLOUT);
-    if (sock->waiting == 0 && sock->broken == KITH_OK &&
-        (sock->flags & KITH__SOCK_FINISHED) != 0)
+    if (sock->waiting == 0 && sock->broken == KITH_OK && (sock->flags & KITH__SOCK_FINISHED) != 0)
         shutdown(sock->fd, SHUT_WR); /* an error shows as an event too */
 }
 

@@ -142,12 +142,12 @@ KITH_API KITH_MUST_CHECK kith_err kith_post(kith_self *self, kith_ref to, void *
 KITH_API kith_err kith_forward(kith_self *self, kith_ref to);
 
 /* kith_reply(self, T, .field = value ...): answers the message being handled, in its memory if it
- * fits there: the handler's msg is gone after this, and its drop has run, unless the call fails with
- * anything but KITH_EDEAD or KITH_EBADREF.
- * Thread: self's, inside a handler. Blocks: no.
- * Errors: KITH_EPERM (no message in hand), KITH_EBADREF (it has no sender), KITH_EDEAD,
- * KITH_ENOMEM, KITH_EMSGSIZE; as after kith_send, what the fields own then stays the caller's,
- * except after KITH_EDEAD. */
+ * fits there: after KITH_OK the handler's msg is gone, and its drop has run. If whoever asked is dead
+ * or does not wait any more, the answer is a dead letter or a late reply (kith_stats), and this is
+ * KITH_OK all the same: so `return kith_reply(...)` does not make an actor die of its clients.
+ * Owns: as kith_send. Thread: self's, inside a handler. Blocks: no.
+ * Errors: KITH_EPERM (no message in hand), KITH_EBADREF (it has no sender), KITH_EINVAL, KITH_ENOMEM,
+ * KITH_EMSGSIZE. */
 #define kith_reply(self, ...) kith_reply_copy((self), KITH_VALUE_(__VA_ARGS__))
 KITH_API kith_err kith_reply_copy(kith_self *self, const kith_type *type, const void *body);
 

@@ -42,8 +42,10 @@ TEST(its_state_goes_with_it)
     REQUIRE(net_link(&net, &link, NULL));
     kith_ref other = net_port(&net);
     const size_t much = 8000000;
-    CHECK_EQ((int)TELL(&net, .op = NET_WRITE, .sock = link.sock, .n = much, .deadline = KITH_FOREVER).err,
-             0);
+    CHECK_EQ(
+        (int)TELL(&net, .op = NET_WRITE, .sock = link.sock, .n = much, .deadline = KITH_FOREVER)
+            .err,
+        0);
     CHECK_EQ((int)TELL(&net, .op = NET_READING, .sock = link.sock, .on = false).err, 0);
     peer_send(link.peer, 500, 0);
     CHECK_EQ((int)TELL(&net, .op = NET_GIVE, .sock = link.sock, .to = other).err, 0);
@@ -52,7 +54,8 @@ TEST(its_state_goes_with_it)
     CHECK_EQ((int)TELL_TO(&net, other, .op = NET_READING, .sock = link.sock, .on = true).err, 0);
     net_expect(&net, link.sock, 500, 0);
     kith_time by = kith_in(30 * KITH_MS);
-    CHECK_EQ((int)TELL_TO(&net, other, .op = NET_READ_BY, .sock = link.sock, .deadline = by).err, 0);
+    CHECK_EQ((int)TELL_TO(&net, other, .op = NET_READ_BY, .sock = link.sock, .deadline = by).err,
+             0);
     CHECK_EQ((int)TELL_TO(&net, other, .op = NET_GIVE, .sock = link.sock, .to = net.port).err, 0);
     CHECK(NEXT(&net, kith_given) != NULL);
     net_expect_closed(&net, link.sock, KITH_ETIMEOUT);
@@ -239,8 +242,8 @@ TEST(who_may_not)
     check_error(kith_connect(net.self, "127.0.0.1", 1, KITH_FOREVER, NULL), KITH_EPERM);
     refused_all(NULL, link.sock, net.port, KITH_EPERM);
     refused_all(net.self, link.sock, net.port, KITH_EPERM);
-    const uint64_t made_up[] = {0, 1, UINT64_MAX, net.port.bits, link.sock.bits + 1,
-                                link.sock.bits ^ UINT64_C(1) << 40};
+    const uint64_t made_up[] = {
+        0, 1, UINT64_MAX, net.port.bits, link.sock.bits + 1, link.sock.bits ^ UINT64_C(1) << 40};
     for (size_t i = 0; i < sizeof made_up / sizeof made_up[0]; i++)
         refused_all(net.self, (kith_sock){made_up[i]}, net.port, KITH_EBADREF);
     net_lives(&net, net.port, link.sock, link.peer);
@@ -250,16 +253,25 @@ TEST(who_may_not)
 
 TEST(bad_addresses_and_options)
 {
-    static const char *const bad[] = {"",          "localhost", "127.0.0.1 ", "1.2.3", "1.2.3.4.5",
-                                      "::1%",      ":::",       "[::1]",      "256.1.1.1",
-                                      "fe80::1%0", "1111:2222:3333:4444:5555:6666:7777:8888:9999",
+    static const char *const bad[] = {"",
+                                      "localhost",
+                                      "127.0.0.1 ",
+                                      "1.2.3",
+                                      "1.2.3.4.5",
+                                      "::1%",
+                                      ":::",
+                                      "[::1]",
+                                      "256.1.1.1",
+                                      "fe80::1%0",
+                                      "1111:2222:3333:4444:5555:6666:7777:8888:9999",
                                       "::1%no-such-interface-anywhere-here"};
     struct net net;
     uint16_t port;
     REQUIRE(net_begin(&net));
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         CHECK_EQ((int)TELL(&net, .op = NET_LISTEN, .address = bad[i]).err, (int)KITH_EINVAL);
-        CHECK_EQ((int)TELL(&net, .op = NET_CONNECT, .address = bad[i], .port = 1).err, (int)KITH_EINVAL);
+        CHECK_EQ((int)TELL(&net, .op = NET_CONNECT, .address = bad[i], .port = 1).err,
+                 (int)KITH_EINVAL);
     }
     CHECK_EQ((int)TELL(&net, .op = NET_CONNECT, .port = 1).err, (int)KITH_EINVAL);
     CHECK_EQ((int)TELL(&net, .op = NET_CONNECT, .address = "127.0.0.1").err, (int)KITH_EINVAL);
@@ -269,8 +281,9 @@ TEST(bad_addresses_and_options)
                                          {.backlog = UINT32_MAX}};
     close(peer_listen(1, &port));
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
-        CHECK_EQ((int)TELL(&net, .op = NET_LISTEN, .address = "127.0.0.1", .options = &options[i]).err,
-                 (int)KITH_EINVAL);
+        CHECK_EQ(
+            (int)TELL(&net, .op = NET_LISTEN, .address = "127.0.0.1", .options = &options[i]).err,
+            (int)KITH_EINVAL);
         CHECK_EQ((int)TELL(&net, .op = NET_CONNECT, .address = "127.0.0.1", .port = port,
                            .options = &options[i])
                      .err,

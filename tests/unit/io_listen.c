@@ -14,7 +14,7 @@ static KITH__ATOMIC(uint32_t) accepts;
 static KITH__ATOMIC(int) accept_error; /* until it is 0 again */
 static KITH__ATOMIC(uint32_t) accept_errors_left;
 
-int accept4(int fd, __SOCKADDR_ARG address, socklen_t *restrict bytes, int flags)
+int accept4(int fd, __SOCKADDR_ARG addr, socklen_t *restrict addr_len, int flags)
 {
     kith__add_rlx(&accepts, 1);
     if (kith__load_acq(&accept_errors_left) > 0) {
@@ -22,7 +22,7 @@ int accept4(int fd, __SOCKADDR_ARG address, socklen_t *restrict bytes, int flags
         errno = kith__load_rlx(&accept_error);
         return -1;
     }
-    return (int)syscall(SYS_accept4, fd, address.__sockaddr__, bytes, flags);
+    return (int)syscall(SYS_accept4, fd, addr.__sockaddr__, addr_len, flags);
 }
 
 static void accept_fails(int error, uint32_t times)
@@ -68,7 +68,9 @@ TEST(the_owners_death_closes)
     struct link link;
     REQUIRE(net_begin(&net));
     REQUIRE(net_link(&net, &link, NULL));
-    CHECK_EQ((int)TELL(&net, .op = NET_READ_BY, .sock = link.sock, .deadline = kith_in(NET_WAIT)).err, 0);
+    CHECK_EQ(
+        (int)TELL(&net, .op = NET_READ_BY, .sock = link.sock, .deadline = kith_in(NET_WAIT)).err,
+        0);
     CHECK_EQ((int)TELL(&net, .op = NET_WRITE, .sock = link.sock, .n = 10).err, 0);
     peer_expect(link.peer, 10, 0);
     CHECK_EQ((int)kith_stop(net.self, net.port), 0);
@@ -403,8 +405,8 @@ TEST(ipv6)
     both_sides("::", "::1", "::1", &(kith_sock_options){.ipv6_only = true});
     struct net net;
     REQUIRE(net_begin(&net));
-    answer l = TELL(&net, .op = NET_LISTEN, .address = "::",
-                    .options = &(kith_sock_options){.ipv6_only = true});
+    answer l = TELL(&net, .op = NET_LISTEN,
+                    .address = "::", .options = &(kith_sock_options){.ipv6_only = true});
     uint16_t port = TELL(&net, .op = NET_LOCAL, .sock = l.sock).port;
     connect_expect(&net, "127.0.0.1", port, KITH_FOREVER, KITH_ECONNREFUSED);
     net_end(&net);
@@ -424,6 +426,7 @@ TEST(ports_in_use)
                        .options = &shared)
                  .err,
              0);
-    CHECK_EQ((int)TELL(&net, .op = NET_LISTEN, .address = "192.0.2.1").err, (int)KITH_EADDRNOTAVAIL);
+    CHECK_EQ((int)TELL(&net, .op = NET_LISTEN, .address = "192.0.2.1").err,
+             (int)KITH_EADDRNOTAVAIL);
     net_end(&net);
 }

@@ -39,7 +39,7 @@ enum net_op {
     NET_WAITING,
     NET_LOCAL,
     NET_PEER,
-    NET_WAIT_WRITE, /* waits for net_gate, then writes */
+    NET_WAIT_WRITE,  /* waits for net_gate, then writes */
     NET_WRITE_CLOSE, /* writes, sets a read deadline, and closes, in one handler */
     NET_STOP
 };
@@ -299,8 +299,7 @@ static TEST_UNUSED void net_end(struct net *net)
 static TEST_UNUSED answer net_ask(struct net *net, kith_ref port, const order *what)
 {
     kith_msg *reply;
-    kith_err err =
-        kith_ask_copy(net->co, port, kith_in(NET_WAIT), &reply, &kith_type_order, what);
+    kith_err err = kith_ask_copy(net->co, port, kith_in(NET_WAIT), &reply, &kith_type_order, what);
     if (err != KITH_OK)
         return (answer){.err = err};
     return *kith_body(reply, answer);

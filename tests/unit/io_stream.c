@@ -96,7 +96,8 @@ static size_t write_until_full(struct net *net, kith_sock sock, size_t piece, ki
 {
     size_t n = 0;
     kith_err err;
-    while ((err = TELL(net, .op = NET_WRITE, .sock = sock, .n = piece, .offset = n, .deadline = deadline)
+    while ((err = TELL(net, .op = NET_WRITE, .sock = sock, .n = piece, .offset = n,
+                       .deadline = deadline)
                       .err) == KITH_OK)
         n += piece;
     CHECK_EQ((int)err, (int)KITH_EFULL);
@@ -131,8 +132,10 @@ TEST(one_write_may_exceed_the_bound)
     REQUIRE(net_begin(&net));
     REQUIRE(net_link(&net, &link, NULL));
     const size_t much = 20000000;
-    CHECK_EQ((int)TELL(&net, .op = NET_WRITE, .sock = link.sock, .n = much, .deadline = KITH_FOREVER).err,
-             0);
+    CHECK_EQ(
+        (int)TELL(&net, .op = NET_WRITE, .sock = link.sock, .n = much, .deadline = KITH_FOREVER)
+            .err,
+        0);
     CHECK_EQ((int)TELL(&net, .op = NET_WRITE, .sock = link.sock, .n = 1, .offset = much).err,
              (int)KITH_EFULL);
     peer_expect(link.peer, much, 0);
@@ -153,8 +156,9 @@ TEST(small_writes_with_deadlines_stay_in_order)
     for (unsigned i = 0; TELL(&net, .op = NET_WAITING, .sock = link.sock).n < 200000; i++) {
         size_t piece = n < 4000000 && i < 200 ? 40000 : 1 + i * 37 % 1500;
         kith_time by = i % 3 == 0 ? KITH_FOREVER : kith_in((60 + i * 7 % 11) * KITH_SECOND);
-        REQUIRE(TELL(&net, .op = NET_WRITE, .sock = link.sock, .n = piece, .offset = n, .deadline = by)
-                    .err == KITH_OK);
+        REQUIRE(
+            TELL(&net, .op = NET_WRITE, .sock = link.sock, .n = piece, .offset = n, .deadline = by)
+                .err == KITH_OK);
         n += piece;
     }
     for (unsigned i = 0; i < 300; i++) {
@@ -180,8 +184,9 @@ TEST(half_close_by_the_peer)
     shutdown(link.peer, SHUT_WR);
     net_expect(&net, link.sock, 10, 0);
     CHECK(NEXT(&net, kith_eof) != NULL);
-    CHECK_EQ((int)TELL(&net, .op = NET_WRITE, .sock = link.sock, .n = 700, .deadline = KITH_FOREVER).err,
-             0);
+    CHECK_EQ(
+        (int)TELL(&net, .op = NET_WRITE, .sock = link.sock, .n = 700, .deadline = KITH_FOREVER).err,
+        0);
     peer_expect(link.peer, 700, 0);
     CHECK_EQ((int)TELL(&net, .op = NET_CLOSE, .sock = link.sock).err, 0);
     peer_expect_end(link.peer);
@@ -197,8 +202,10 @@ TEST(half_close_by_the_actor)
     REQUIRE(net_begin(&net));
     REQUIRE(net_link(&net, &link, NULL));
     const size_t much = 8000000;
-    CHECK_EQ((int)TELL(&net, .op = NET_WRITE, .sock = link.sock, .n = much, .deadline = KITH_FOREVER).err,
-             0);
+    CHECK_EQ(
+        (int)TELL(&net, .op = NET_WRITE, .sock = link.sock, .n = much, .deadline = KITH_FOREVER)
+            .err,
+        0);
     CHECK_GT(TELL(&net, .op = NET_WAITING, .sock = link.sock).n, 0);
     CHECK_EQ((int)TELL(&net, .op = NET_FINISH, .sock = link.sock).err, 0);
     CHECK_EQ((int)TELL(&net, .op = NET_FINISH, .sock = link.sock).err, (int)KITH_ENOTCONN);
@@ -291,8 +298,10 @@ TEST(the_last_answer_is_read)
     REQUIRE(net_begin(&net));
     REQUIRE(net_link(&net, &link, NULL));
     sem_init(&net_gate, 0, 0);
-    REQUIRE(kith_send(net.self, net.port, order, .op = NET_WAIT_WRITE, .sock = link.sock, .n = 10) == KITH_OK);
-    REQUIRE(kith_send(net.self, net.port, order, .op = NET_WRITE, .sock = link.sock, .n = 10) == KITH_OK);
+    REQUIRE(kith_send(net.self, net.port, order, .op = NET_WAIT_WRITE, .sock = link.sock,
+                      .n = 10) == KITH_OK);
+    REQUIRE(kith_send(net.self, net.port, order, .op = NET_WRITE, .sock = link.sock, .n = 10) ==
+            KITH_OK);
     peer_send(link.peer, 3000, 0);
     peer_reset(link.peer);
     sem_post(&net_gate);
@@ -338,14 +347,17 @@ TEST(a_read_deadline_ends)
     peer_send(input.peer, 3, 40);
     net_expect(&net, input.sock, 3, 40);
     kith_time by = kith_in(30 * KITH_MS);
-    CHECK_EQ((int)TELL(&net, .op = NET_READ_BY, .sock = input.sock, .deadline = kith_in(NET_WAIT)).err, 0);
+    CHECK_EQ(
+        (int)TELL(&net, .op = NET_READ_BY, .sock = input.sock, .deadline = kith_in(NET_WAIT)).err,
+        0);
     CHECK_EQ((int)TELL(&net, .op = NET_READ_BY, .sock = input.sock, .deadline = by).err, 0);
     peer_send(input.peer, 3, 40);
     net_expect(&net, input.sock, 3, 40);
     by = kith_in(30 * KITH_MS);
     CHECK_EQ((int)TELL(&net, .op = NET_READ_BY, .sock = taken_back.sock, .deadline = by).err, 0);
-    CHECK_EQ((int)TELL(&net, .op = NET_READ_BY, .sock = taken_back.sock, .deadline = KITH_FOREVER).err,
-             0);
+    CHECK_EQ(
+        (int)TELL(&net, .op = NET_READ_BY, .sock = taken_back.sock, .deadline = KITH_FOREVER).err,
+        0);
     by = kith_in(60 * KITH_MS);
     CHECK_EQ((int)TELL(&net, .op = NET_READ_BY, .sock = late.sock, .deadline = by).err, 0);
     net_expect_closed(&net, late.sock, KITH_ETIMEOUT);
@@ -383,7 +395,8 @@ TEST(a_write_deadline_closes)
     REQUIRE(net_begin(&net));
     REQUIRE(net_link(&net, &link, NULL));
     kith_time by = kith_in(50 * KITH_MS);
-    CHECK_EQ((int)TELL(&net, .op = NET_WRITE, .sock = link.sock, .n = 20000000, .deadline = by).err, 0);
+    CHECK_EQ((int)TELL(&net, .op = NET_WRITE, .sock = link.sock, .n = 20000000, .deadline = by).err,
+             0);
     net_expect_closed(&net, link.sock, KITH_ETIMEOUT);
     CHECK_GE(kith_now(), by);
     close(link.peer);
@@ -397,11 +410,13 @@ TEST(a_write_with_an_early_deadline_behind_a_late_one)
     struct link link;
     REQUIRE(net_begin(&net));
     REQUIRE(net_link(&net, &link, &(kith_sock_options){.write_bytes_max = 16000000}));
-    CHECK_EQ((int)TELL(&net, .op = NET_WRITE, .sock = link.sock, .n = 8000000, .deadline = KITH_FOREVER)
-                 .err,
-             0);
-    CHECK_EQ((int)TELL(&net, .op = NET_WRITE, .sock = link.sock, .n = 10, .deadline = KITH_NOWAIT).err,
-             0);
+    CHECK_EQ(
+        (int)TELL(&net, .op = NET_WRITE, .sock = link.sock, .n = 8000000, .deadline = KITH_FOREVER)
+            .err,
+        0);
+    CHECK_EQ(
+        (int)TELL(&net, .op = NET_WRITE, .sock = link.sock, .n = 10, .deadline = KITH_NOWAIT).err,
+        0);
     const kith_closed *closed = NEXT(&net, kith_closed);
     REQUIRE(closed != NULL);
     CHECK_EQ((int)closed->reason, (int)KITH_ETIMEOUT);
@@ -416,8 +431,9 @@ TEST(a_write_that_leaves_at_once_has_no_deadline)
     struct link link;
     REQUIRE(net_begin(&net));
     REQUIRE(net_link(&net, &link, NULL));
-    CHECK_EQ((int)TELL(&net, .op = NET_WRITE, .sock = link.sock, .n = 10, .deadline = KITH_NOWAIT).err,
-             0);
+    CHECK_EQ(
+        (int)TELL(&net, .op = NET_WRITE, .sock = link.sock, .n = 10, .deadline = KITH_NOWAIT).err,
+        0);
     kith_stats stats;
     CHECK_EQ((int)kith_stats_get(net.rt, &stats), 0);
     CHECK_EQ(stats.timers, 0);
@@ -442,8 +458,10 @@ TEST(close_is_silent)
                        .deadline = kith_in(20 * KITH_MS))
                  .err,
              0);
-    CHECK_EQ((int)TELL(&net, .op = NET_READ_BY, .sock = late.sock, .deadline = kith_in(60 * KITH_MS)).err,
-             0);
+    CHECK_EQ(
+        (int)TELL(&net, .op = NET_READ_BY, .sock = late.sock, .deadline = kith_in(60 * KITH_MS))
+            .err,
+        0);
     net_expect_closed(&net, late.sock, KITH_ETIMEOUT);
     close(late.peer);
     close(link.peer);

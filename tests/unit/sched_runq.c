@@ -75,7 +75,7 @@ TEST(a_thief_takes_half_rounded_up_of_the_oldest)
 
 TEST(a_thief_takes_no_more_than_it_can_carry)
 {
-    struct kith_self *out[1];
+    struct kith_self *out[1] = {NULL};
     start(0);
     for (uint64_t i = 0; i < CAPACITY; i++)
         CHECK(kith__runq_push(&queue, task_at(i)));
