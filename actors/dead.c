@@ -7,6 +7,7 @@
  * letters doubles, and the message is ended: its drop runs here and nowhere else.
  */
 #include "actors/actor.h"
+#include "io/io.h"
 #include <string.h>
 
 KITH_API const kith_type kith_type_kith_dead_letter = {"kith_dead_letter", sizeof(kith_dead_letter),
@@ -63,6 +64,8 @@ void kith__dead_letter(struct kith__ctx *ctx, uint64_t to, struct kith_msg *msg,
 {
     if (not_a_letter(ctx, to, msg))
         return;
+    if (reason == KITH_EUNHANDLED)
+        kith__sock_untaken(ctx, msg);
     kith__count(&ctx->counters.dead_letters);
     log_letter(ctx, msg, reason);
     struct kith__actors *actors = kith__actors_of(ctx->rt);

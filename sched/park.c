@@ -121,8 +121,11 @@ static void park_begin(struct kith__worker *w)
     pthread_mutex_lock(&rt->park_lock);
     state_set(w, KITH__WORKER_PARKED);
     idle_add(rt, KITH__IDLE_PARKED - (w->searching ? 1 : 0));
+    bool last = PARKED(kith__load_rlx(&rt->idle)) == rt->worker_count;
     pthread_mutex_unlock(&rt->park_lock);
     w->searching = false;
+    if (last && kith__load_rlx(&rt->spread.fine) != 0)
+        kith__spread_reset(rt); /* what comes next may be other work */
 }
 
 static void park_end(struct kith__worker *w)

@@ -42,16 +42,32 @@ static struct kith_self *list_pop(struct kith__task_list *list)
     return task;
 }
 
-/* Takes up to max: one to run, the others into w's ring. */
+/* Under the lock. */
+static void list_push_front(struct kith__task_list *list, struct kith_self *task)
+{
+    task->slot.next = list->first != NULL ? &list->first->slot : NULL;
+    list->first = task;
+    if (list->last == NULL)
+        list->last = task;
+    kith__store_rlx(&list->count, kith__load_rlx(&list->count) + 1);
+}
+
+/* Takes up to max: one to run, the others into w's ring. A task must have left the list before it
+ * enters the ring: there a thief may take it, run it and link it elsewhere. */
 static struct kith_self *list_take(struct kith__worker *w, struct kith__task_list *list,
                                    uint32_t max)
 {
     pthread_mutex_lock(&list->lock);
-    struct kith_self *task = list_pop(list);
-    while (--max > 0 && list->first != NULL && kith__runq_push(&w->queue, list->first))
-        list_pop(list);
+    struct kith_self *first = list_pop(list);
+    struct kith_self *task;
+    while (--max > 0 && (task = list_pop(list)) != NULL) {
+        if (!kith__runq_push(&w->queue, task)) {
+            list_push_front(list, task);
+            break;
+        }
+    }
     pthread_mutex_unlock(&list->lock);
-    return task;
+    return first;
 }
 
 void kith__overflow_push(struct kith__worker *w, struct kith_self *task)

@@ -24,7 +24,7 @@ struct kith__task_ops {
     /* Handles messages until there are none or the turn is over. Afterwards the task is resting
      * (IDLE), dead, or has been submitted again. */
     void (*turn)(struct kith__ctx *ctx, struct kith_self *task);
-    /* If set, the task has a thread of its own: called instead of queueing it. */
+    /* Of a task with a thread of its own (KITH__TASK_THREAD): called instead of queueing it. */
     void (*wake)(struct kith_self *task);
 };
 

@@ -50,13 +50,13 @@ bool kith__turn_over_slow(struct kith__worker *w)
     return w->clock_at - w->turn_began >= KITH__TURN_NS;
 }
 
-/* After a sleep nothing is known about how long turns take. */
+/* After a sleep nothing is known about how long turns take: the first message is timed. */
 static void clock_restart(struct kith__worker *w)
 {
     w->clock_at = w->ctx.rt->driver->now();
     w->clock_turns = kith__load_rlx(&w->turns);
-    w->clock_every = KITH__CLOCK_EVERY_MAX;
-    w->until_clock = w->clock_every;
+    w->clock_every = 1;
+    w->until_clock = 1;
     kith__store_rlx(&w->turn_ns, KITH__TURN_NS_UNKNOWN);
 }
 

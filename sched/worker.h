@@ -94,10 +94,13 @@ static inline bool kith__takes_part(const struct kith__worker *w)
     return w->index < kith__load_rlx(&w->ctx.rt->spread.limit);
 }
 
+/* Whether waking somebody for what waits could help: one that takes part sleeps, and none searches.
+ * Relaxed: a hint, see kith__wake_one. */
 static inline bool kith__nobody_searches(struct kith_runtime *rt)
 {
-    uint32_t idle = kith__load_rlx(&rt->idle); /* relaxed: a hint, see kith__wake_one */
-    return idle >= KITH__IDLE_PARKED && idle % KITH__IDLE_PARKED == 0;
+    uint32_t idle = kith__load_rlx(&rt->idle);
+    uint32_t runs = rt->worker_count - idle / KITH__IDLE_PARKED;
+    return idle % KITH__IDLE_PARKED == 0 && runs < kith__load_rlx(&rt->spread.limit);
 }
 
 /* Appends to the worker's own queue. A missed wake here loses time, not work: the owner runs its

@@ -59,7 +59,7 @@ KITH_ON(hand, kith_data)
         kith__add_rlx(&given_away, 1);
     else if (chance % 97 == 1)
         (void)kith_close(self, msg->sock);
-    return chance % 201 == 2 ? KITH_EFAILED : KITH_OK;
+    return chance % 101 < 2 ? KITH_EFAILED : KITH_OK; /* also right after giving */
 }
 
 KITH_ON(hand, kith_eof)

@@ -80,9 +80,10 @@ KITH_THEN(doer, answered)
     a->value = value_of(reply);
     a->sender = kith_sender(self);
     me->count++;
+    kith_err returns = a->returns;
     if (a->tell.bits != 0)
-        kith_send(self, a->tell, done, .err = status);
-    return a->returns;
+        kith_send(self, a->tell, done, .err = status); /* from here on, a is the test's */
+    return returns;
 }
 
 static kith_err ask_it(kith_self *self, struct doer *me, void *arg)

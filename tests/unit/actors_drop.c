@@ -181,7 +181,7 @@ TEST_ON_WORKERS(replied_to)
     taken(e, take_reply, nobody);
     CHECK(RECEIVE(e, number) != NULL);
     CHECK_OPEN(0);
-    taken(e, take_reply_parcel, nobody); /* the parcel waits behind the answer to order */
+    taken(e, take_reply_parcel, nobody); /* its kith_ask has put the parcel aside */
     const parcel *p = RECEIVE(e, parcel);
     REQUIRE(p != NULL);
     CHECK_EQ(*p->number, 2);

@@ -532,13 +532,15 @@ TEST_ON_WORKERS(states_of_all_sizes_are_zeroed_and_their_own)
     size_t sizes[] = {0,   1,    15,   16,   31,   32,   33,   95,    96,   97,
                       511, 512,  927,  928,  929,  1023, 1024, 1025,  4096, 65536,
                       8,   STATE_MAX};
+    static kith_behavior sized[sizeof sizes / sizeof sizes[0]]; /* each outlives its actors */
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         state_bytes = sizes[i];
-        kith_behavior sized = {
+        kith_behavior behavior = {
             .name = "sized", .state_bytes = sizes[i], .init = sized_init, .stop = sized_stop};
+        memcpy(&sized[i], &behavior, sizeof behavior);
         for (int round = 0; round < 2; round++) { /* the second reuses the first one's memory */
-            kith_ref a = kith_spawn(e->self, &sized, NULL);
-            kith_ref b = kith_spawn(e->self, &sized, NULL);
+            kith_ref a = kith_spawn(e->self, &sized[i], NULL);
+            kith_ref b = kith_spawn(e->self, &sized[i], NULL);
             stop_and_wait(e, a);
             stop_and_wait(e, b);
         }

@@ -2,6 +2,7 @@
  *
  * Handing sockets over (io/give.c), and every call with bad input.
  */
+#include "base/handle.h"
 #include "tests/unit/io_net.h"
 
 static void expect_given(struct net *net, kith_sock sock)
@@ -292,6 +293,28 @@ TEST(bad_addresses_and_options)
     net_end(&net);
 }
 
+/* A slot is used again and again, its handles never; and made-up ones reach nothing. */
+static void stale_and_made_up(kith_self *self)
+{
+    kith_sock first = kith_listen(self, "127.0.0.1", 0, NULL);
+    kith_sock old = first;
+    int same_slot = 0;
+    for (int i = 0; i < 1000; i++) {
+        CHECK_EQ((int)kith_close(self, old), 0);
+        kith_sock now = kith_listen(self, "127.0.0.1", 0, NULL);
+        CHECK_EQ((int)kith_sock_reading(self, old, true), (int)KITH_EBADREF);
+        CHECK_EQ((int)kith_sock_reading(self, first, true), (int)KITH_EBADREF);
+        same_slot += kith__bits_slot(now.bits) == kith__bits_slot(old.bits);
+        old = now;
+    }
+    CHECK_GT(same_slot, 500);
+    CHECK_EQ((int)kith_close(self, old), 0);
+    for (int i = 0; i < 100000; i++) {
+        uint64_t bits = i % 2 == 0 ? kith_random(self) : old.bits ^ UINT64_C(1) << i % 64;
+        CHECK_EQ((int)kith_close(self, (kith_sock){bits}), (int)KITH_EBADREF);
+    }
+}
+
 /* An actor that tries all that is wrong for a socket of its own, in one handler. */
 static kith_err self_test(kith_self *self, void *me, const void *arg)
 {
@@ -309,6 +332,7 @@ static kith_err self_test(kith_self *self, void *me, const void *arg)
     CHECK_EQ((int)kith_close(self, listener), 0);
     refused_all(self, listener, kith_self_ref(self), KITH_EBADREF);
     check_error(kith_connect(self, "127.0.0.1", 1, KITH_FOREVER, NULL), KITH_OK);
+    stale_and_made_up(self);
     return KITH_OK;
 }
 

@@ -3,10 +3,12 @@
  * Listeners and connecting: accepting, out of descriptors, addresses, outcomes (io/listen.c,
  * io/connect.c, io/io.c).
  *
- * accept4 is defined here, in front of the system's: it counts, and fails when it is told to.
+ * accept4 and epoll_ctl are defined here, in front of the system's: they fail when they are told
+ * to, and accept4 counts.
  */
 #include "io/io.h"
 #include "tests/unit/io_net.h"
+#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
@@ -23,6 +25,17 @@ int accept4(int fd, __SOCKADDR_ARG addr, socklen_t *restrict addr_len, int flags
         return -1;
     }
     return (int)syscall(SYS_accept4, fd, addr.__sockaddr__, addr_len, flags);
+}
+
+static KITH__ATOMIC(bool) epoll_fails; /* registering does */
+
+int epoll_ctl(int epoll, int op, int fd, struct epoll_event *event)
+{
+    if (op == EPOLL_CTL_ADD && kith__load_acq(&epoll_fails)) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return (int)syscall(SYS_epoll_ctl, epoll, op, fd, event);
 }
 
 static void accept_fails(int error, uint32_t times)
@@ -191,6 +204,9 @@ TEST(a_close_ends_the_pause)
     wait_for_pause(&net);
     net_probe = paused_seen;
     CHECK_EQ(TELL(&net, .op = NET_WAITING, .sock = link.sock).n, 1);
+    CHECK_EQ((int)TELL(&net, .op = NET_LISTEN, .address = "127.0.0.1").err, (int)KITH_EMFILE);
+    CHECK_EQ((int)TELL(&net, .op = NET_CONNECT, .address = "127.0.0.1", .port = link.port).err,
+             (int)KITH_EMFILE);
     CHECK_EQ(TELL(&net, .op = NET_CLOSE, .sock = link.sock).n, 0);
     net_probe = NULL;
     CHECK(NEXT(&net, kith_accepted) != NULL);
@@ -239,6 +255,29 @@ TEST(accept_errors)
     net_expect_closed(&net, link.listener, KITH_EIO);
     close(peer);
     accept_fails(0, 0);
+    net_end(&net);
+}
+
+/* epoll takes no more: an error for the caller; a listener loses that one connection, and pauses. */
+TEST(registering_fails)
+{
+    struct net net;
+    struct link link;
+    char byte;
+    REQUIRE(net_begin(&net));
+    REQUIRE(net_listen(&net, &link, NULL));
+    kith__store_rel(&epoll_fails, true);
+    CHECK_EQ((int)TELL(&net, .op = NET_LISTEN, .address = "127.0.0.1").err, (int)KITH_ENOMEM);
+    int lost = peer_connect(link.port);
+    CHECK_LE(recv(lost, &byte, 1, 0), 0);
+    close(lost);
+    wait_for_pause(&net);
+    kith__store_rel(&epoll_fails, false);
+    REQUIRE(net_accept(&net, &link));
+    net_lives(&net, net.port, link.sock, link.peer);
+    close(link.peer);
+    CHECK(NEXT(&net, kith_eof) != NULL);
+    CHECK_EQ(kith__load_rlx(&net_pauses_logged), 1);
     net_end(&net);
 }
 

@@ -64,6 +64,7 @@ static struct kith_self *task_new(void)
     struct kith_self *made = (struct kith_self *)slot;
     memset(&made->inbox, 0, KITH__TASK_BYTES - offsetof(struct kith_self, inbox));
     made->ops = &ops;
+    made->flags = KITH__TASK_THREAD;
     made->cls = 1;
     kith__store_rlx(&slot->bits, kith__slot_bits(&rt.table, slot, KITH__KIND_ACTOR));
     kith__inbox_open(&made->inbox, KITH__INBOX_EMPTY);
