@@ -262,8 +262,8 @@ void kith__task_end(struct kith__ctx *ctx, struct kith_self *task)
         kith__dead_unsubscribe(ctx, task);
     kith__slot_kill(&task->slot);
     mailbox_drain(ctx, task, bits);
-    kith__watchers_tell(ctx, task);
     state_take(ctx, task);
+    kith__watchers_tell(ctx, task);
     kith__death_counts(ctx, task);
     kith__slot_free(&ctx->rt->table, &ctx->slots, task->cls, &task->slot);
 }

@@ -44,7 +44,10 @@ static kith_err quiet_wait(struct kith_runtime *rt, uint32_t attached, kith_time
 {
     kith_err err = KITH_OK;
     pthread_mutex_lock(&rt->lock);
-    kith__add_seq(&rt->joining, 1); /* seq; pairs with kith__tell_joiners (S3) */
+    /* seq S3; pairs with kith__tell_joiners. The load of idle is for those that sleep: either it reads
+     * what their sleep stored (B1c), and then sees the deaths before it, or they see joining. */
+    kith__add_seq(&rt->joining, 1);
+    (void)kith__load_seq(&rt->idle);
     while (kith__actors_alive(rt) > 0 || rt->attached > attached) {
         if (!change_wait(rt, deadline)) {
             err = kith__actors_alive(rt) > 0 || rt->attached > attached ? KITH_ETIMEOUT : KITH_OK;
@@ -74,7 +77,7 @@ static struct kith_self *actor_at(struct kith_runtime *rt, uint32_t slot)
 
 static uint32_t slots_of(struct kith_runtime *rt)
 {
-    return kith__load_acq(&rt->table.chunk_count) * KITH__CHUNK_SLOTS;
+    return kith__load_seq(&rt->table.chunk_count) * KITH__CHUNK_SLOTS; /* S1 */
 }
 
 static void left_log(struct kith_runtime *rt)
@@ -146,10 +149,16 @@ void kith__death_counts(struct kith__ctx *ctx, struct kith_self *task)
         }
         pthread_mutex_unlock(&actors->stop_lock);
     }
-    if (actor)
-        kith__store_rel(&ctx->counters.died, kith__load_rlx(&ctx->counters.died) + 1);
-    if (KITH__UNLIKELY(ctx->worker == NULL))
+    if (!actor)
+        return;
+    uint64_t died = kith__load_rlx(&ctx->counters.died) + 1;
+    if (KITH__LIKELY(ctx->worker != NULL)) {
+        /* release S4; pairs with kith__actors_alive. A worker looks for joiners when it sleeps. */
+        kith__store_rel(&ctx->counters.died, died);
+    } else {
+        kith__store_seq(&ctx->counters.died, died); /* seq S3: then it looks for joiners */
         kith__tell_joiners(rt);
+    }
 }
 
 static void tree_free(struct kith_runtime *rt)

@@ -226,7 +226,8 @@ static kith_err co_open(struct kith_runtime *rt, struct kith_co *co)
     co->ctx.cache = kith__msg_cache_enter(&rt->messages);
     if (co->ctx.cache == NULL)
         return KITH_EAGAIN;
-    kith__random_seed(&co->ctx.random, rt->config.seed ^ (uint64_t)(uintptr_t)rt->attached);
+    kith__random_seed(&co->ctx.random,
+                      rt->config.seed + KITH_WORKERS_MAX + kith__add_rlx(&rt->attaches, 1));
     co->task = kith__task_new(&co->ctx, &kith__thread_ops, NULL, 0);
     if (co->task == NULL) {
         kith__msg_cache_leave(co->ctx.cache);

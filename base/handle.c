@@ -124,7 +124,7 @@ static bool chunk_add(struct kith__table *table, unsigned cls, uint32_t kind, ui
     chunk->bytes = bytes;
     chunk->tag = kind << KITH__RT_BITS | table->number;
     kith__store_rel(&chunk->base, base); /* release H-PUB; pairs with kith__handle_find */
-    kith__store_rel(&table->chunk_count, n + 1);
+    kith__store_seq(&table->chunk_count, n + 1); /* seq; pairs with S1 in actors/shutdown.c */
     table->shared[cls].fresh_slot = n * KITH__CHUNK_SLOTS;
     table->shared[cls].fresh_left = KITH__CHUNK_SLOTS;
     return true;

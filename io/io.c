@@ -86,7 +86,8 @@ static uint32_t paused_take(struct kith__io *io, uint64_t *bits)
         io->paused = listener->paused_next;
         listener->paused = false;
         kith__sub_rlx(&io->paused_count, 1);
-        bits[n++] = kith__load_rlx(&listener->slot.bits); /* relaxed: constant while it lives */
+        bits[n] = kith__load_rlx(&listener->slot.bits); /* relaxed: constant while it lives */
+        kith__assert(kith__bits_kind(bits[n++]) == KITH__KIND_SOCK);
     }
     pthread_mutex_unlock(&io->lock);
     return n;

@@ -7,7 +7,7 @@
  *   EMPTY    nothing waits in the word, the receiver is scheduled or runs
  *   a list   of messages, newest first, ended by EMPTY; the receiver is scheduled or runs
  *
- * Used by sched/task.c (push) and by whatever runs tasks (take, rest, close).
+ * Used by sched/post.h (push) and by whatever runs tasks (take, rest, close).
  *
  * Invariants
  *  I1. Only the push that saw IDLE answers KITH__PUSH_WOKE: it alone must schedule the receiver, and

@@ -40,7 +40,7 @@ static void idle_add(struct kith_runtime *rt, uint32_t change)
 
 static void state_set(struct kith__worker *w, uint32_t state)
 {
-    kith__store_rlx(&w->state, state); /* read under the lock, or as a hint */
+    kith__store_seq(&w->state, state); /* seq; pairs with G1 in watch.c */
 }
 
 /* Under park_lock: a parked worker that takes part, the next after the one that was woken last. If
@@ -162,8 +162,8 @@ static bool nothing_to_do(struct kith__worker *w)
 /* Whoever waits for the runtime to go quiet looks again whenever a worker sleeps. */
 void kith__tell_joiners(struct kith_runtime *rt)
 {
-    /* seq; pairs with the store in kith__quiet_wait, as B1 does: the deaths of this worker's turns
-     * stand before B1c. */
+    /* seq S3; pairs with quiet_wait in actors/shutdown.c: the deaths of this worker's turns stand
+     * before B1c. */
     if (kith__load_seq(&rt->joining) == 0)
         return;
     pthread_mutex_lock(&rt->lock);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * A worker's run queue: a bounded ring that its owner pushes and pops and that a thief takes half
- * of in one compare-and-swap. Used by sched/worker.c and sched/steal.c.
+ * of in one compare-and-swap. Used by sched/worker.h (push), sched/worker.c (pop)
+ * and sched/queue.c (steal).
  *
  * Invariants
  *  Q1. An entry is taken by exactly one: whoever moves head over it.
@@ -79,11 +80,9 @@ static inline uint32_t kith__runq_steal(struct kith__runq *q, struct kith_self *
     for (;;) {
         uint64_t tail = kith__load_acq(&q->tail); /* acquire R4; pairs with R3: the entries */
         uint64_t n = tail > head ? tail - head : 0;
-        n -= n / 2;
+        n = n > q->mask + 1 ? 0 : n - n / 2; /* more than fit: head was old */
         if (n > max)
             n = max;
-        if (n > q->mask) /* head was old */
-            n = 0;
         if (n == 0)
             return 0;
         for (uint64_t i = 0; i < n; i++)

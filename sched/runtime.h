@@ -168,6 +168,7 @@ struct kith_runtime {
     struct kith__ctx *contexts;
     struct kith__counters left; /* of threads that have detached */
     uint32_t attached;
+    KITH__ATOMIC(uint32_t) attaches; /* ever, for the seeds of their random numbers */
 
     void *actors; /* the actor layer's */
     void *io;     /* the io layer's */

@@ -41,8 +41,8 @@ enum {
     KITH__TASK_STATE_APART = 4,
     KITH__TASK_IDLE_TIMER = 8, /* has a receive timeout: stamps the end of its turns */
     KITH__TASK_SUBSCRIBED = 16, /* gets the dead letters */
-    KITH__TASK_OVERLOADED = 64, /* had more to take than a turn handles */
-    KITH__TASK_ACTIVE = 32      /* has handled a message since its receive timeout was stamped */
+    KITH__TASK_ACTIVE = 32,     /* has handled a message since its receive timeout was stamped */
+    KITH__TASK_OVERLOADED = 64  /* had more to take than a turn handles */
 };
 
 struct kith_self {

@@ -44,9 +44,9 @@ void kith__watch_arm(struct kith_runtime *rt)
 
 /* ---- the backtrace of another thread, by a signal, if the configuration names one ---- */
 
-static KITH__ATOMIC(uint32_t) handler_users;
-static struct sigaction handler_before;
 static pthread_mutex_t handler_lock = PTHREAD_MUTEX_INITIALIZER;
+static uint32_t handler_users; /* under the lock */
+static struct sigaction handler_before;
 
 static void on_stall_signal(int signal)
 {
@@ -71,10 +71,10 @@ static kith_err handler_install(int signal)
     sigemptyset(&action.sa_mask);
     pthread_mutex_lock(&handler_lock);
     int failed = 0;
-    if (kith__load_rlx(&handler_users) == 0)
+    if (handler_users == 0)
         failed = sigaction(signal, &action, &handler_before);
     if (failed == 0)
-        kith__add_rlx(&handler_users, 1);
+        handler_users++;
     pthread_mutex_unlock(&handler_lock);
     return failed == 0 ? KITH_OK : KITH_EINVAL;
 }
@@ -99,7 +99,7 @@ void kith__watch_close(struct kith_runtime *rt)
 {
     if (rt->stall_handler) {
         pthread_mutex_lock(&handler_lock);
-        if (kith__sub_ar(&handler_users, 1) == 1)
+        if (--handler_users == 0)
             sigaction(rt->config.stall_signal, &handler_before, NULL);
         pthread_mutex_unlock(&handler_lock);
     }

@@ -98,12 +98,12 @@ static struct kith_self *slot_raid(struct kith__worker *victim)
     pthread_mutex_lock(&victim->raid_lock);
     kith__store_rlx(&victim->raided, 1);
     kith__fence_heavy(); /* K3 */
-    /* acquire; pairs with the release in kith__slot_take: the slot is empty by then. */
+    /* acquire K6; pairs with the release in kith__slot_take: the slot is empty by then. */
     if (kith__load_acq(&victim->taking) == 0)
         task = kith__load_acq(&victim->woken); /* acquire K2; pairs with K1: the task */
     if (task != NULL)
         kith__store_rlx(&victim->woken, NULL);
-    kith__store_rlx(&victim->raided, 0);
+    kith__store_rel(&victim->raided, 0); /* release K5; pairs with kith__slot_take */
     pthread_mutex_unlock(&victim->raid_lock);
     return task;
 }

@@ -118,7 +118,7 @@ static inline void kith__enqueue(struct kith__worker *w, struct kith_self *task)
  * a quarter of a message's cost; a rescuer, who takes from a worker that stands still (watch.c), pays
  * for both:
  *
- *   owner:    taking = 1; light fence; if raided, wait for the raid; take; taking = 0
+ *   owner:    taking = 1; light fence; if raided, wait for the raid; load, take; taking = 0
  *   rescuer:  raided = 1; heavy fence; if taking, leave it; take; raided = 0
  *
  *  K3. If the owner did not see the raid, its `taking` was visible to the rescuer after the heavy
@@ -127,15 +127,16 @@ static inline void kith__enqueue(struct kith__worker *w, struct kith_self *task)
  */
 static inline struct kith_self *kith__slot_take(struct kith__worker *w)
 {
-    struct kith_self *task = kith__load_rlx(&w->woken);
-    if (task == NULL)
+    if (kith__load_rlx(&w->woken) == NULL)
         return NULL;
     kith__store_rlx(&w->taking, 1);
     kith__fence_light(w->asymmetric); /* K3 */
-    if (KITH__UNLIKELY(kith__load_rlx(&w->raided) != 0))
+    /* acquire K5; pairs with the end of a raid in slot_raid: that the slot is empty. */
+    if (KITH__UNLIKELY(kith__load_acq(&w->raided) != 0))
         return kith__slot_take_slow(w);
+    struct kith_self *task = kith__load_rlx(&w->woken); /* again: a raid may lie between the two */
     kith__store_rlx(&w->woken, NULL);
-    kith__store_rel(&w->taking, 0); /* release; pairs with the load in kith__slot_raid */
+    kith__store_rel(&w->taking, 0); /* release K6; pairs with slot_raid: the slot is empty */
     return task;
 }
 

@@ -50,6 +50,7 @@ typedef struct kith_handler {
     kith_handler_fn *fn;
 } kith_handler;
 
+/* A behaviour is constant, and must live as long as the runtime (make it static). */
 typedef struct kith_behavior {
     const char *name;             /* for logs; NULL is "?" */
     size_t state_bytes;           /* zeroed state, allocated with the actor; may be 0 */

@@ -199,11 +199,18 @@ TEST(runtimes_live_beside_each_other)
 
 /* ---- main ---- */
 
+static void silence(void *arg, kith_log_level level, const char *text)
+{
+    (void)arg;
+    (void)level;
+    (void)text;
+}
+
 struct main_arg {
     kith_runtime *rt;
     int ran;
     kith_err fail;
-    kith_err inner;
+    int inner;
     struct gate *gate;
 };
 
@@ -223,7 +230,8 @@ static void main_fn(kith_self *self, kith_co *co, void *arg)
     CHECK(kith_co_self(co) == self);
     kith_ref actor = kith_spawn(self, &doer, NULL);
     CHECK_EQ(kith_ask(co, actor, PATIENCE, &reply, order, .fn = nothing_more), KITH_OK);
-    a->inner = (kith_err)kith_main(NULL, main_fn, NULL); /* in an attached thread: refused */
+    kith_config config = {.log = silence};
+    a->inner = kith_main(&config, main_fn, NULL); /* in an attached thread: refused */
     if (a->gate != NULL)
         kith_send(self, kith_spawn(self, &doer, NULL), tell, .fn = do_wait, .arg = a->gate);
     if (a->gate != NULL)
@@ -240,13 +248,6 @@ static int run_main(struct env *e, struct main_arg *a, kith_main_fn *fn)
     kith_config config = env_config(e, 2);
     config.shutdown_ns = a != NULL && a->gate != NULL ? KITH_MS : 0;
     return kith_main(&config, fn, a);
-}
-
-static void silence(void *arg, kith_log_level level, const char *text)
-{
-    (void)arg;
-    (void)level;
-    (void)text;
 }
 
 TEST(main_returns_its_status)

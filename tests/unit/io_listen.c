@@ -308,6 +308,33 @@ TEST(connect_works)
     net_end(&net);
 }
 
+/* The connection and the first input come in one event, because the actor was busy. */
+TEST(input_with_the_connection)
+{
+    struct net net;
+    uint16_t port;
+    REQUIRE(net_begin(&net));
+    sem_init(&net_gate, 0, 0);
+    int listener = peer_listen(5, &port);
+    REQUIRE(kith_send(net.self, net.port, order, .op = NET_CONNECT_WAIT, .address = "127.0.0.1",
+                      .port = port, .deadline = KITH_FOREVER) == KITH_OK);
+    int peer = peer_accept(listener);
+    peer_send(peer, 100, 0);
+    sem_post(&net_gate);
+    const answer *a = NEXT(&net, answer);
+    REQUIRE(a != NULL);
+    kith_sock sock = a->sock;
+    const kith_connected *connected = NEXT(&net, kith_connected);
+    REQUIRE(connected != NULL);
+    CHECK_EQ((int)connected->status, 0);
+    net_expect(&net, sock, 100, 0);
+    close(peer);
+    CHECK(NEXT(&net, kith_eof) != NULL);
+    close(listener);
+    sem_destroy(&net_gate);
+    net_end(&net);
+}
+
 static void connect_expect(struct net *net, const char *address, uint16_t port, kith_time deadline,
                            kith_err status)
 {

@@ -30,7 +30,8 @@
 enum net_op {
     NET_LISTEN,
     NET_CONNECT,
-    NET_WRITE, /* n bytes of the pattern from offset */
+    NET_CONNECT_WAIT, /* connects, then waits for net_gate */
+    NET_WRITE,        /* n bytes of the pattern from offset */
     NET_READ_BY,
     NET_READING,
     NET_FINISH,
@@ -124,6 +125,11 @@ static void port_do(kith_self *self, const order *msg, answer *out)
     case NET_CONNECT:
         out->sock = kith_connect(self, msg->address, msg->port, msg->deadline, msg->options);
         out->err = kith_sock_error(out->sock);
+        break;
+    case NET_CONNECT_WAIT:
+        out->sock = kith_connect(self, msg->address, msg->port, msg->deadline, msg->options);
+        out->err = kith_sock_error(out->sock);
+        sem_wait(&net_gate);
         break;
     case NET_WAIT_WRITE:
         sem_wait(&net_gate);
