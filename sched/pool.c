@@ -32,6 +32,7 @@ static kith_err worker_open(struct kith_runtime *rt, uint32_t index)
     w->ctx.worker = w;
     kith__random_seed(&w->ctx.random, rt->config.seed + index);
     kith__wheel_init(&w->wheel, rt->driver->now());
+    kith__wheel_list_init(&w->due);
     pthread_mutex_init(&w->timer_lock, NULL);
     pthread_mutex_init(&w->raid_lock, NULL);
     pthread_mutex_init(&w->overflow.lock, NULL);

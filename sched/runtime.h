@@ -112,7 +112,8 @@ struct kith__worker {
     struct kith__task_list overflow; /* behind the ring, while it is not empty: sched/queue.c */
 
     pthread_mutex_t timer_lock;
-    struct kith__wheel wheel; /* under timer_lock */
+    struct kith__wheel wheel;    /* under timer_lock */
+    struct kith__wheel_list due; /* under timer_lock: expired, not sent yet */
     kith_time sleeps_to;      /* under timer_lock: the deadline it sleeps to; 0 while it runs */
 
     pthread_t thread;

@@ -29,10 +29,16 @@ static struct kith__worker *wheel_for(struct kith__ctx *ctx, struct kith_self *o
     return &ctx->rt->workers[owner->wheel];
 }
 
-/* Under the timer lock. */
+/* Under the timer lock: the earliest deadline; KITH_NOWAIT while some that are due wait to be sent. */
+static kith_time next_deadline(const struct kith__worker *w)
+{
+    bool due = w->due.head.next != &w->due.head;
+    return due ? KITH_NOWAIT : kith__wheel_next(&w->wheel);
+}
+
 static void next_publish(struct kith__worker *w)
 {
-    kith__store_rlx(&w->timer_next, kith__wheel_next(&w->wheel));
+    kith__store_rlx(&w->timer_next, next_deadline(w));
 }
 
 static void wheel_add(struct kith__worker *w, struct kith__timer *timer, struct kith_msg *msg)
@@ -169,15 +175,19 @@ struct kith_msg *kith__timer_arrived(struct kith__ctx *ctx, struct kith_self *ow
     return handled;
 }
 
+/* How many are sent at a time, so that a million with one deadline do not keep a worker. */
+#define FIRE_MAX 512
+
 /* Sends what is due, in order, under the lock, so that nobody fires later timers first. Returns the
  * messages that found nobody, linked. */
 static struct kith_msg *fire_due(struct kith__worker *w, struct kith__worker *of, kith_time now)
 {
     struct kith_msg *left = NULL;
-    struct kith__wheel_list due;
-    kith__wheel_list_init(&due);
-    kith__wheel_expire(&of->wheel, now, &due);
-    for (struct kith__wheel_node *node; (node = kith__wheel_take(&due)) != NULL;) {
+    kith__wheel_expire(&of->wheel, now, &of->due);
+    for (int i = 0; i < FIRE_MAX; i++) {
+        struct kith__wheel_node *node = kith__wheel_take(&of->due);
+        if (node == NULL)
+            break;
         struct kith__timer *timer = of_node(node);
         struct kith_msg *msg = timer->msg;
         timer->msg = NULL;
@@ -209,7 +219,7 @@ void kith__timers_run(struct kith__worker *w, struct kith__worker *of, kith_time
 kith_time kith__timers_sleep(struct kith__worker *w)
 {
     pthread_mutex_lock(&w->timer_lock);
-    w->sleeps_to = kith__wheel_next(&w->wheel);
+    w->sleeps_to = next_deadline(w);
     kith_time deadline = w->sleeps_to;
     pthread_mutex_unlock(&w->timer_lock);
     return deadline;

@@ -102,7 +102,7 @@ static void either(unsigned index, void *arg)
 TEST(makers_and_a_finder)
 {
     stress_limit("makers_and_a_finder");
-    for (uint64_t i = stress_times(50); i-- > 0 && test_failures == 0;) {
+    for (uint64_t i = stress_times(150); i-- > 0 && test_failures == 0;) {
         memset(latest_gen, 0, sizeof latest_gen);
         REQUIRE(kith__table_open(&table, NULL) == KITH_OK);
         steps = 20 * ROOM;

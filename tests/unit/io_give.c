@@ -65,6 +65,35 @@ TEST(its_state_goes_with_it)
     net_end(&net);
 }
 
+static uint64_t timers(const struct net *net)
+{
+    kith_stats stats;
+    CHECK_EQ((int)kith_stats_get(net->rt, &stats), 0);
+    return stats.timers;
+}
+
+/* A deadline's timer is the owner's: the giver's ends, and so does that of a socket that closes. */
+TEST(timers_do_not_stay_behind)
+{
+    struct net net;
+    struct link link;
+    REQUIRE(net_begin(&net));
+    REQUIRE(net_link(&net, &link, NULL));
+    kith_ref other = net_port(&net);
+    kith_time by = kith_in(1000 * KITH_SECOND);
+    CHECK_EQ((int)TELL(&net, .op = NET_READ_BY, .sock = link.sock, .deadline = by).err, 0);
+    CHECK_EQ(timers(&net), 1);
+    CHECK_EQ((int)TELL(&net, .op = NET_GIVE, .sock = link.sock, .to = other).err, 0);
+    expect_given(&net, link.sock);
+    (void)TELL_TO(&net, other, .op = NET_WAITING,
+                  .sock = link.sock); /* it has set its own by now */
+    CHECK_EQ(timers(&net), 1);
+    CHECK_EQ((int)TELL_TO(&net, other, .op = NET_CLOSE, .sock = link.sock).err, 0);
+    CHECK_EQ(timers(&net), 0);
+    close(link.peer);
+    net_end(&net);
+}
+
 TEST(a_listener_is_given)
 {
     struct net net;

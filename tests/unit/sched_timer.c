@@ -51,6 +51,7 @@ static void worker_open(struct kith__worker *w, uint32_t index)
     w->ctx.worker = w;
     w->ctx.cache = kith__msg_cache_enter(&rt.messages);
     kith__wheel_init(&w->wheel, the_time);
+    kith__wheel_list_init(&w->due);
     kith__store_rlx(&w->timer_next, KITH_FOREVER);
     pthread_mutex_init(&w->timer_lock, NULL);
 }
