@@ -6,7 +6,7 @@
 # tag, file, function, order. Every row has its operation. And every tag that a comment at an
 # operation names as a partner ("pairs with M2") has a row somewhere.
 #
-# A comment is "at" an operation if it stands on its line, or directly before its statement. The
+# A comment is "at" an operation if it stands on its line, or else directly before its statement. The
 # operation's own tags are those before the words "pairs with"; without any, those after (a pair may
 # share one tag). base/atomic.h, base/ck.h and base/asymmetric.h define the operations and have none.
 set -eu
@@ -54,7 +54,7 @@ function divide(    line, at, end) {
         line = substr(line, at + 2); in_comment = 1
     }
 }
-function operation(name,    at, own, n, i, tag, order) {
+function operation(name, comment,    at, own, n, i, tag, order) {
     order = name; sub(/\($/, "", order)
     if (order !~ /fence|ck_stack/)
         sub(/^kith__[a-z]+_/, "", order)
@@ -92,14 +92,18 @@ FILENAME == table {
 }
 FNR == 1 { in_comment = 0; comment = ""; fn = "?" }
 {
+    before = comment; comment = ""
     divide()
+    here = comment; comment = before here
+    gsub(/__attribute__\(\([^)]*\)\)/, "", code)
     if (code ~ /^[A-Za-z_].*[A-Za-z0-9_]\(/ && code !~ /;[ \t]*$/) {
         fn = code; sub(/\(.*/, "", fn); sub(/.*[^A-Za-z0-9_]/, "", fn)
     }
     rest = code
     while (match(rest, /(kith__[a-z]+_(acq|rel|ar|seq)|kith__fence_(light|heavy|seq)|ck_stack_(batch_)?(push|pop)_[a-z]+)\(/)) {
-        operation(substr(rest, RSTART, RLENGTH))
+        name = substr(rest, RSTART, RLENGTH)
         rest = substr(rest, RSTART + RLENGTH)
+        operation(name, tags_in(here) != " " ? here : comment)
     }
     # A statement keeps its comment until its end.
     if (!in_comment && code ~ /[;{}:][ \t]*$/)
