@@ -34,8 +34,8 @@ struct kith__actors {
     uint32_t *children_left;
     uint8_t *counted;
     uint32_t slots;
-    bool stop_failed;   /* a stop could not be sent: memory was out */
-    bool shutdown_runs; /* under rt->lock */
+    bool stop_failed;    /* a stop could not be sent: memory was out */
+    bool shutdown_runs;  /* under rt->lock */
     struct kith_co *cos; /* under rt->lock */
 };
 

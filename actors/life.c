@@ -13,7 +13,7 @@
 #include "actors/actor.h"
 #include <string.h>
 
-#define STATE_INLINE_MAX (KITH__ACTOR_CLASSES * 64 - KITH__TASK_BYTES)
+#define STATE_INLINE_MAX ((size_t)KITH__ACTOR_CLASSES * 64 - KITH__TASK_BYTES)
 #define STATE_BYTES_MAX ((size_t)1 << 30)
 
 static kith_ref error_ref(kith_err err)
@@ -40,8 +40,8 @@ struct kith_self *kith__task_new(struct kith__ctx *ctx, const struct kith__task_
 {
     size_t bytes = KITH__TASK_BYTES + (state_bytes > STATE_INLINE_MAX ? 0 : state_bytes);
     unsigned cls = (unsigned)((bytes + 63) / 64) - 1;
-    struct kith__slot *slot = kith__slot_alloc(&ctx->rt->table, &ctx->slots, cls,
-                                               KITH__KIND_ACTOR, (cls + 1) * 64);
+    struct kith__slot *slot =
+        kith__slot_alloc(&ctx->rt->table, &ctx->slots, cls, KITH__KIND_ACTOR, (cls + 1) * 64);
     if (slot == NULL)
         return NULL;
     struct kith_self *task = (struct kith_self *)(void *)slot;
@@ -128,8 +128,7 @@ kith_ref kith_spawn_with(kith_self *self, const kith_behavior *behavior, const v
     kith_err err = parent_of(ctx, options, &parent);
     if (err != KITH_OK)
         return error_ref(err);
-    struct kith_self *task =
-        kith__task_new(ctx, &kith__actor_ops, behavior, behavior->state_bytes);
+    struct kith_self *task = kith__task_new(ctx, &kith__actor_ops, behavior, behavior->state_bytes);
     if (task == NULL)
         return error_ref(KITH_ENOMEM);
     kith_ref ref = {kith__task_bits(task)};

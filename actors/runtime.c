@@ -80,8 +80,10 @@ static void memory_free(struct kith_runtime *rt)
     actors_close(rt);
     uint64_t left = kith__msg_pool_close(&rt->messages);
     if (left != 0)
-        kith__log(&rt->log, KITH_LOG_ERROR, "%llu messages were lost: this is a bug in kith, or "
-                  "kith_keep without kith_discard", (unsigned long long)left);
+        kith__log(&rt->log, KITH_LOG_ERROR,
+                  "%llu messages were lost: this is a bug in kith, or "
+                  "kith_keep without kith_discard",
+                  (unsigned long long)left);
     kith__table_close(&rt->table);
     pthread_mutex_destroy(&rt->lock);
     pthread_cond_destroy(&rt->changed);

@@ -179,8 +179,8 @@ const void *kith_body_of(const kith_msg *msg, const kith_type *type)
 {
     if (msg == NULL || !kith__type_ok(type))
         return NULL;
-    if (msg->type == type || (msg->type->body_bytes == type->body_bytes &&
-                              strcmp(msg->type->name, type->name) == 0))
+    if (msg->type == type ||
+        (msg->type->body_bytes == type->body_bytes && strcmp(msg->type->name, type->name) == 0))
         return msg + 1;
     return NULL;
 }

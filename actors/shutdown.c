@@ -25,7 +25,8 @@
 
 static struct timespec timespec_of(kith_time t)
 {
-    return (struct timespec){.tv_sec = (time_t)(t / KITH_SECOND), .tv_nsec = (long)(t % KITH_SECOND)};
+    return (struct timespec){.tv_sec = (time_t)(t / KITH_SECOND),
+                             .tv_nsec = (long)(t % KITH_SECOND)};
 }
 
 /* Under rt->lock. False if the deadline has passed. */
@@ -143,8 +144,8 @@ void kith__death_counts(struct kith__ctx *ctx, struct kith_self *task)
         if (slot < actors->slots && actors->counted[slot] != 0) {
             actors->counted[slot] = 0;
             struct kith_self *parent = parent_counted(rt, task);
-            if (parent != NULL && --actors->children_left[kith__bits_slot(
-                                      kith__task_bits(parent))] == 0)
+            if (parent != NULL &&
+                --actors->children_left[kith__bits_slot(kith__task_bits(parent))] == 0)
                 stop_or_remember(ctx, parent);
         }
         pthread_mutex_unlock(&actors->stop_lock);

@@ -32,7 +32,8 @@ const struct kith__task_ops kith__thread_ops = {.wake = thread_wake};
 
 static struct timespec timespec_of(kith_time t)
 {
-    return (struct timespec){.tv_sec = (time_t)(t / KITH_SECOND), .tv_nsec = (long)(t % KITH_SECOND)};
+    return (struct timespec){.tv_sec = (time_t)(t / KITH_SECOND),
+                             .tv_nsec = (long)(t % KITH_SECOND)};
 }
 
 /* Waits for ready until deadline; false if it passed first. */
@@ -258,6 +259,7 @@ static void co_list(struct kith_runtime *rt, struct kith_co *co)
     pthread_mutex_unlock(&rt->lock);
 }
 
+/* Out of the lists, but still counted as attached. */
 static void co_unlist(struct kith_runtime *rt, struct kith_co *co)
 {
     struct kith_co **at = &kith__actors_of(rt)->cos;
@@ -270,6 +272,20 @@ static void co_unlist(struct kith_runtime *rt, struct kith_co *co)
         ctx = &(*ctx)->next;
     *ctx = co->ctx.next;
     kith__counters_add(&rt->left, &co->ctx.counters);
+    pthread_mutex_unlock(&rt->lock);
+}
+
+static void co_free(struct kith_runtime *rt, struct kith_co *co)
+{
+    pthread_cond_destroy(&co->changed);
+    pthread_mutex_destroy(&co->lock);
+    kith__free(&rt->allocator, co, sizeof *co);
+}
+
+/* The last access to the runtime: a shutdown may free it as soon as the lock is free. */
+static void uncount(struct kith_runtime *rt)
+{
+    pthread_mutex_lock(&rt->lock);
     rt->attached--;
     pthread_cond_broadcast(&rt->changed);
     pthread_mutex_unlock(&rt->lock);
@@ -302,9 +318,8 @@ void kith__detach(struct kith_co *co)
     kith__msg_cache_leave(co->ctx.cache);
     kith__ctx_here = NULL;
     co_unlist(rt, co);
-    pthread_cond_destroy(&co->changed);
-    pthread_mutex_destroy(&co->lock);
-    kith__free(&rt->allocator, co, sizeof *co);
+    co_free(rt, co);
+    uncount(rt);
 }
 
 kith_err kith_attach(kith_runtime *runtime, kith_self **self, kith_co **co)

@@ -45,7 +45,8 @@ static kith_handler_fn *handler_by_name(const kith_handler *handlers, const kith
     return NULL;
 }
 
-static __attribute__((noinline)) kith_err unhandled(struct kith__ctx *ctx, struct kith_self *task, struct kith_msg *msg)
+static __attribute__((noinline)) kith_err unhandled(struct kith__ctx *ctx, struct kith_self *task,
+                                                    struct kith_msg *msg)
 {
     const kith_behavior *behavior = kith__behavior_of(task);
     kith_handler_fn *fn = handler_by_name(behavior->handlers, msg->type);
@@ -85,7 +86,8 @@ void kith__handle_ordinary(struct kith__ctx *ctx, struct kith_self *task, struct
 }
 
 /* Timers, answers and messages of kith's own, and strays (A1). */
-static __attribute__((noinline)) void handle_special(struct kith__ctx *ctx, struct kith_self *task, struct kith_msg *msg)
+static __attribute__((noinline)) void handle_special(struct kith__ctx *ctx, struct kith_self *task,
+                                                     struct kith_msg *msg)
 {
     if (!kith__meant_for(task, msg)) {
         kith__dead_letter(ctx, 0, msg, KITH_EDEAD); /* A1 */

@@ -117,13 +117,12 @@ static bool chunk_add(struct kith__table *table, unsigned cls, uint32_t kind, ui
     for (uint32_t i = 0; i < KITH__CHUNK_SLOTS; i++) {
         struct kith__slot *slot = (void *)(base + (size_t)i * bytes);
         uint32_t number = n * KITH__CHUNK_SLOTS + i;
-        kith__store_rlx(&slot->bits,
-                        bits_make(table, KITH__KIND_NONE, number, table->first_gen));
+        kith__store_rlx(&slot->bits, bits_make(table, KITH__KIND_NONE, number, table->first_gen));
     }
     struct kith__chunk *chunk = &table->chunks[n];
     chunk->bytes = bytes;
     chunk->tag = kind << KITH__RT_BITS | table->number;
-    kith__store_rel(&chunk->base, base); /* release H-PUB; pairs with kith__handle_find */
+    kith__store_rel(&chunk->base, base);         /* release H-PUB; pairs with kith__handle_find */
     kith__store_seq(&table->chunk_count, n + 1); /* seq; pairs with S1 in actors/shutdown.c */
     table->shared[cls].fresh_slot = n * KITH__CHUNK_SLOTS;
     table->shared[cls].fresh_left = KITH__CHUNK_SLOTS;

@@ -127,14 +127,12 @@ int kith__loop_add(struct kith__worker *of, int fd, uint64_t bits)
 
 static void loop_wake(struct kith__worker *w)
 {
-    uint64_t one = 1;
-    ssize_t n = write(loop_of(w)->wake, &one, sizeof one);
-    if (n < 0 && errno == EAGAIN) { /* 2^64 wakes: read it once, and it has an edge again */
-        n = read(loop_of(w)->wake, &one, sizeof one);
-        one = 1;
-        n = write(loop_of(w)->wake, &one, sizeof one);
-    }
-    (void)n;
+    const uint64_t one = 1;
+    uint64_t all;
+    int fd = loop_of(w)->wake;
+    /* After 2^64 wakes it is full: read once, it has an edge again. */
+    while (write(fd, &one, sizeof one) < 0 && errno == EAGAIN)
+        (void)!read(fd, &all, sizeof all);
 }
 
 static void loop_arm_watch(struct kith_runtime *rt, kith_time delay_ns)

@@ -185,8 +185,8 @@ void kith__msg_free_slow(struct kith__msg_cache *cache, struct kith_msg *msg)
         return;
     }
     if (cache->outgoing == NULL)
-        cache->outgoing = kith__alloc_zero(cache->pool->allocator,
-                                           KITH__HOMES_MAX * sizeof *cache->outgoing, 64);
+        cache->outgoing =
+            kith__alloc_zero(cache->pool->allocator, KITH__HOMES_MAX * sizeof *cache->outgoing, 64);
     collect(cache, msg);
 }
 

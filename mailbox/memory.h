@@ -21,9 +21,9 @@
 #define KITH__MAILBOX_MEMORY_H
 
 #include "base/alloc.h"
-#include "base/ck.h"
 #include "base/assert.h"
 #include "base/atomic.h"
+#include "base/ck.h"
 #include "mailbox/message.h"
 #include <pthread.h>
 
@@ -49,7 +49,7 @@ struct kith__block {
 struct kith__class_cache {
     struct kith_msg *free;
     ck_stack_entry_t *batches; /* that came home; each entry is the body of a batch's first */
-    char *fresh;             /* the rest of the newest block */
+    char *fresh;               /* the rest of the newest block */
     char *fresh_end;
     ck_stack_t incoming;
 };

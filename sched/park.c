@@ -26,8 +26,8 @@
  * A lock and not a compare-and-swap on the states: the two must change together, and whoever parks
  * or wakes makes a system call of a microsecond anyway.
  */
-#include "sched/worker.h"
 #include "sched/timer.h"
+#include "sched/worker.h"
 
 #define SEARCHING(idle) ((idle) % KITH__IDLE_PARKED)
 #define PARKED(idle) ((idle) / KITH__IDLE_PARKED)

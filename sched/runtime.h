@@ -44,8 +44,8 @@ struct kith__task_list {
 };
 
 struct kith__ctx {
-    struct kith_self *running;  /* who acts: the task whose turn it is, or the attached thread's */
-    struct kith_msg *current;   /* the message in its hands; NULL once given away */
+    struct kith_self *running;   /* who acts: the task whose turn it is, or the attached thread's */
+    struct kith_msg *current;    /* the message in its hands; NULL once given away */
     struct kith__worker *worker; /* NULL on an attached thread */
     struct kith__msg_cache *cache;
     struct kith_runtime *rt;
@@ -78,15 +78,15 @@ struct kith__worker {
     struct kith__ctx ctx;
 
     /* The owner's alone. */
-    uint32_t until_clock;   /* messages until the clock is read again (sched/worker.h) */
-    uint32_t clock_every;   /* how many at a time */
-    uint64_t clock_turns;   /* turns begun until then */
-    uint32_t slot_runs;     /* how often in a row the slot was run */
+    uint32_t until_clock;         /* messages until the clock is read again (sched/worker.h) */
+    uint32_t clock_every;         /* how many at a time */
+    uint64_t clock_turns;         /* turns begun until then */
+    uint32_t slot_runs;           /* how often in a row the slot was run */
     struct kith_self *overloaded; /* the task that was put into the slot to work off its mailbox */
-    kith_time clock_at;     /* when the clock was read last */
-    kith_time turn_began;   /* the first reading in this turn; 0: none yet */
-    kith_time polled_at;    /* when the loop was polled last */
-    bool clock_due;         /* the clock was read: look around after this turn */
+    kith_time clock_at;           /* when the clock was read last */
+    kith_time turn_began;         /* the first reading in this turn; 0: none yet */
+    kith_time polled_at;          /* when the loop was polled last */
+    bool clock_due;               /* the clock was read: look around after this turn */
     bool searching;
     uint64_t seen_turns; /* watch: the owner of the watch keeps here what it saw of this worker */
     kith_time seen_at;
@@ -94,10 +94,10 @@ struct kith__worker {
 
     /* Written by the owner, read by others. */
     _Alignas(KITH__CACHE_LINE) KITH__ATOMIC(uint64_t) turns; /* begun */
-    KITH__ATOMIC(uint64_t) handled;   /* messages, in whole readings of the clock */
-    KITH__ATOMIC(uint32_t) turn_ns;   /* how long a turn took lately, on average */
+    KITH__ATOMIC(uint64_t) handled;     /* messages, in whole readings of the clock */
+    KITH__ATOMIC(uint32_t) turn_ns;     /* how long a turn took lately, on average */
     KITH__ATOMIC(const void *) turn_of; /* the behaviour that is in the turn, for the log */
-    KITH__ATOMIC(kith_time) timer_next;  /* no later than its first timer; under timer_lock */
+    KITH__ATOMIC(kith_time) timer_next; /* no later than its first timer; under timer_lock */
 
     /* The slot for the task that was woken last (sched/worker.h, kith__slot_take). */
     KITH__ATOMIC(struct kith_self *) woken;
@@ -114,7 +114,7 @@ struct kith__worker {
     pthread_mutex_t timer_lock;
     struct kith__wheel wheel;    /* under timer_lock */
     struct kith__wheel_list due; /* under timer_lock: expired, not sent yet */
-    kith_time sleeps_to;      /* under timer_lock: the deadline it sleeps to; 0 while it runs */
+    kith_time sleeps_to;         /* under timer_lock: the deadline it sleeps to; 0 while it runs */
 
     pthread_t thread;
     uint32_t index;
@@ -125,17 +125,17 @@ struct kith__worker {
 
 /* How many workers share fine-grained work: sched/spread.c. */
 struct kith__spread {
-    KITH__ATOMIC(uint32_t) limit;   /* workers from this index on hand their work to the others */
-    KITH__ATOMIC(uint32_t) fine;    /* the work is fine-grained: limits are tried out */
-    KITH__ATOMIC(kith_time) next;   /* when to look again */
-    pthread_mutex_t lock;           /* of the rest */
-    kith_time began;                /* of the window that is measured */
-    uint64_t work;                  /* done until then */
-    uint64_t rate;                  /* of the window before the trial: work a millisecond */
+    KITH__ATOMIC(uint32_t) limit; /* workers from this index on hand their work to the others */
+    KITH__ATOMIC(uint32_t) fine;  /* the work is fine-grained: limits are tried out */
+    KITH__ATOMIC(kith_time) next; /* when to look again */
+    pthread_mutex_t lock;         /* of the rest */
+    kith_time began;              /* of the window that is measured */
+    uint64_t work;                /* done until then */
+    uint64_t rate;                /* of the window before the trial: work a millisecond */
     kith_time interval;
-    uint32_t before;                /* the limit to go back to; 0: nothing is being tried */
+    uint32_t before; /* the limit to go back to; 0: nothing is being tried */
     bool upward;
-    bool settling;                  /* the window just after a change: not counted */
+    bool settling; /* the window just after a change: not counted */
 };
 
 struct kith_runtime {
@@ -156,7 +156,7 @@ struct kith_runtime {
     bool stall_handler;
     KITH__ATOMIC(uint32_t) ending; /* the workers leave when they find nothing to do */
     pthread_mutex_t park_lock;
-    uint32_t wake_turn; /* under park_lock */
+    uint32_t wake_turn;                   /* under park_lock */
     KITH__ATOMIC(uint32_t) shutting_down; /* new work is refused */
 
     _Alignas(KITH__CACHE_LINE) struct kith__task_list shared;

@@ -39,7 +39,7 @@ enum {
     KITH__TASK_STOPPING = 1, /* ends when its handler returns, for the reason `reason` */
     KITH__TASK_THREAD = 2,   /* an attached thread */
     KITH__TASK_STATE_APART = 4,
-    KITH__TASK_IDLE_TIMER = 8, /* has a receive timeout: stamps the end of its turns */
+    KITH__TASK_IDLE_TIMER = 8,  /* has a receive timeout: stamps the end of its turns */
     KITH__TASK_SUBSCRIBED = 16, /* gets the dead letters */
     KITH__TASK_ACTIVE = 32,     /* has handled a message since its receive timeout was stamped */
     KITH__TASK_OVERLOADED = 64  /* had more to take than a turn handles */
@@ -59,10 +59,10 @@ struct kith_self {
     int32_t reason;
     /* Second line: what its life touches. */
     struct kith__owned *owned;
-    struct kith_msg *watchers; /* a queue of the down messages that its death will send */
+    struct kith_msg *watchers;     /* a queue of the down messages that its death will send */
     KITH__ATOMIC(uint64_t) parent; /* bits of a kith_ref; constant while the task lives */
-    uint32_t busy_logged;      /* the mailbox size that was logged last */
-    uint32_t timers;           /* how many it has */
+    uint32_t busy_logged;          /* the mailbox size that was logged last */
+    uint32_t timers;               /* how many it has */
 };
 
 #define KITH__TASK_BYTES sizeof(struct kith_self)

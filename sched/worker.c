@@ -13,8 +13,8 @@
  * turns are tens of nanoseconds, stays together, and a crowd of real work is spread at once.
  */
 #include "sched/worker.h"
-#include "sched/timer.h"
 #include "base/clock.h"
+#include "sched/timer.h"
 
 _Thread_local struct kith__ctx *kith__ctx_here;
 

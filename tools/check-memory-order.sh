@@ -95,7 +95,7 @@ FNR == 1 { in_comment = 0; comment = ""; fn = "?" }
     before = comment; comment = ""
     divide()
     here = comment; comment = before here
-    gsub(/__attribute__\(\([^)]*\)\)/, "", code)
+    gsub(/__attribute__\(\([^)]*\)\) */, "", code)
     if (code ~ /^[A-Za-z_].*[A-Za-z0-9_]\(/ && code !~ /;[ \t]*$/) {
         fn = code; sub(/\(.*/, "", fn); sub(/.*[^A-Za-z0-9_]/, "", fn)
     }

@@ -24,6 +24,13 @@ grow()
             "$licence" >"$tree/$file.c"
     done
     printf '%s\n#include <kith/err.h>\n' "$licence" >"$tree/examples/01_hello.c"
+    mkdir -p "$tree/docs"
+    printf '| `%s` | `sched/task.c` `%s` | `%s` | `%s` |\n' T1 put rel T2 T2 get acq T1 \
+        >"$tree/docs/memory-order.md"
+    printf '%s\n{\n    %s\n}\n' \
+        'void put(int *p)' 'kith__store_rel(p, 1); /* release T1; pairs with T2 in get */' \
+        'int get(int *p)' 'return kith__load_acq(p); /* acquire T2; pairs with T1 in put */' \
+        >>"$tree/sched/task.c"
 }
 
 count=0
@@ -75,6 +82,13 @@ bad atomics io/loop.c '/* a */ int f(int *p) { return __sync_fetch_and_add(p, 1)
 bad atomics actors/spawn.c 'void g(void *p) { atomic_store(p, 1); }'
 bad atomics actors/spawn.c 'void g(int *p) { ck_pr_inc_int(p); }'
 
+good memory-order
+bad memory-order sched/task.c 'int f(int *p) { return kith__load_acq(p); }'
+bad memory-order sched/task.c 'int f(int *p) { return kith__load_acq(p); /* acquire T2 */ }'
+bad memory-order io/loop.c 'int f(int *p) { return kith__xchg_ar(p, 1); /* T3 */ }'
+bad memory-order docs/memory-order.md '| `T1` | `sched/task.c` `put` | `seq` | |'
+bad memory-order docs/memory-order.md '| `T4` | `io/loop.c` `f` | `acq` | |'
+
 good format
 bad format sched/task.c 'int  y;'
 bad format sched/task.c 'int y; '
@@ -101,7 +115,7 @@ bad size sched/task.c "$(awk 'BEGIN { for (i = 0; i < 701; i++) print "int a" i 
 bad size sched/task.c "$(awk 'BEGIN { print "int f(void)\n{"; for (i = 0; i < 71; i++) print "    g();"; print "}" }')"
 
 # An empty place is an error, not a tree in good order.
-for check in layers atomics format headers size; do
+for check in layers atomics memory-order format headers size; do
     rm -rf "${tree:?}"/*
     count=$((count + 1))
     if sh "$here/check-$check.sh" "$tree" >/dev/null 2>&1; then

@@ -176,9 +176,9 @@ typedef kith_err kith_then_fn(kith_self *self, void *me, void *ctx, kith_err sta
     {                                                                                              \
         return B##_then_##name##_typed(self, (struct B *)me, ctx, status, reply);                  \
     }                                                                                              \
-    static kith_err B##_then_##name##_typed(                                                       \
-        KITH_UNUSED kith_self *self, KITH_UNUSED struct B *me, KITH_UNUSED void *ctx,              \
-        KITH_UNUSED kith_err status, KITH_UNUSED const kith_msg *reply)
+    static kith_err B##_then_##name##_typed(KITH_UNUSED kith_self *self, KITH_UNUSED struct B *me, \
+                                            KITH_UNUSED void *ctx, KITH_UNUSED kith_err status,    \
+                                            KITH_UNUSED const kith_msg *reply)
 
 /* kith_ask_then(self, to, deadline, then, ctx, T, .field = value ...): sends a T and runs then,
  * once, when the answer comes, the deadline passes or the target is dead. An answer after that is

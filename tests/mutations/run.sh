@@ -59,7 +59,7 @@ build()
 passes()
 {
     (ulimit -c 0
-        timeout "$limit" env KITH_STRESS_LIMIT_S="$limit" TSAN_OPTIONS=halt_on_error=1 \
+        timeout "$limit" env KITH_STRESS_LIMIT_S=$((limit / 3)) TSAN_OPTIONS=halt_on_error=1 \
             "$tree/$1/tests/$2" >"$tree/log" 2>&1) 2>/dev/null
 }
 
@@ -102,6 +102,11 @@ try()
         result="SURVIVED ($test does not pass without it)"
         return
     fi
+    files=$(sed -n 's|^+++ b/\([^ 	]*\).*|\1|p' "$patch")
+    for file in $files; do
+        mkdir -p "$tree/keep/$(dirname "$file")"
+        cp "$file" "$tree/keep/$file"
+    done
     if ! patch -p1 -s -f --no-backup-if-mismatch <"$patch" >"$tree/log" 2>&1; then
         result="SURVIVED (does not apply any more)"
     elif ! build "$build" "$test"; then
@@ -111,8 +116,8 @@ try()
         result=caught
     fi
     # Back to the original, with new times, so that all that was built of it is built again.
-    for file in $(sed -n 's|^+++ b/\([^ 	]*\).*|\1|p' "$patch"); do
-        cp "$root/$file" "$file"
+    for file in $files; do
+        cp "$tree/keep/$file" "$file"
         rm -f "$file.rej" "$file.orig"
     done
 }

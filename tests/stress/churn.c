@@ -14,7 +14,7 @@
 #include "base/atomic.h"
 
 #define THREADS 3u
-#define KNOWN 64u  /* references that a thread remembers */
+#define KNOWN 64u /* references that a thread remembers */
 #define NESTS 4u
 
 /* A message says whom it is for. It owns one of made - dropped. */
@@ -24,7 +24,7 @@ KITH_MESSAGE(again, { char none; });
 static KITH__ATOMIC(uint64_t) made;
 static KITH__ATOMIC(uint64_t) dropped;
 static KITH__ATOMIC(uint64_t) visits;
-static KITH__ATOMIC(uint64_t) strangers; /* messages that reached another actor */
+static KITH__ATOMIC(uint64_t) strangers;     /* messages that reached another actor */
 static KITH__ATOMIC(uint64_t) newest[NESTS]; /* references to the nests' children */
 
 KITH_DROP(visit)
@@ -76,6 +76,7 @@ static const kith_behavior child = {
 
 struct nest {
     unsigned index;
+    uint64_t before; /* the child before */
 };
 
 static kith_err nest_init(kith_self *self, void *me, const void *arg)
@@ -90,6 +91,8 @@ KITH_ON(nest, again)
 {
     kith_ref here = kith_self_ref(self);
     kith_ref ref = kith_spawn(self, &child, &here);
+    CHECK_NE(ref.bits, me->before); /* the same memory, most often, but never the same name */
+    me->before = ref.bits;
     kith__store_rel(&newest[me->index], ref.bits);
     if (kith_ref_error(ref) == KITH_ESHUTDOWN)
         return KITH_OK;

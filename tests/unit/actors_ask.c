@@ -39,9 +39,9 @@ KITH_ON(oracle, tell)
     return msg->fn(self, NULL, msg->arg);
 }
 
-static const kith_behavior oracle = {
-    .name = "oracle", .state_bytes = sizeof(struct oracle),
-    .handlers = KITH_HANDLERS(oracle, question, release, tell)};
+static const kith_behavior oracle = {.name = "oracle",
+                                     .state_bytes = sizeof(struct oracle),
+                                     .handlers = KITH_HANDLERS(oracle, question, release, tell)};
 
 static kith_err fail_now(kith_self *self, struct doer *me, void *arg)
 {
@@ -58,9 +58,9 @@ struct answer {
     long value;
     bool has_reply;
     kith_ref sender;
-    kith_ref tell;       /* who is told when it has run */
-    kith_err returns;    /* what the continuation answers */
-    kith_ref to;         /* who is asked */
+    kith_ref tell;    /* who is told when it has run */
+    kith_err returns; /* what the continuation answers */
+    kith_ref to;      /* who is asked */
     kith_time deadline;
     long ask;
 };
@@ -90,7 +90,8 @@ static kith_err ask_it(kith_self *self, struct doer *me, void *arg)
 {
     struct answer *a = arg;
     (void)me;
-    return kith_ask_then(self, a->to, a->deadline, doer_then_answered, a, question, .value = a->ask);
+    return kith_ask_then(self, a->to, a->deadline, doer_then_answered, a, question,
+                         .value = a->ask);
 }
 
 static kith_err ask_unknown(kith_self *self, struct doer *me, void *arg)

@@ -120,7 +120,10 @@ struct env {
 static TEST_UNUSED kith_config env_config(struct env *e, unsigned workers)
 {
     return (kith_config){
-        .workers = workers, .seed = 7, .log = log_line, .log_arg = &e->log,
+        .workers = workers,
+        .seed = 7,
+        .log = log_line,
+        .log_arg = &e->log,
         .stall_ns = 3600 * KITH_SECOND, /* tests hold workers up on purpose */
     };
 }

@@ -58,9 +58,11 @@ KITH_ON(taker, order)
     return kith_reply(self, done);
 }
 
-static const kith_behavior taker = {
-    .name = "taker", .state_bytes = sizeof(struct taker), .init = taker_init, .stop = taker_stop,
-    .handlers = KITH_HANDLERS(taker, parcel, order)};
+static const kith_behavior taker = {.name = "taker",
+                                    .state_bytes = sizeof(struct taker),
+                                    .init = taker_init,
+                                    .stop = taker_stop,
+                                    .handlers = KITH_HANDLERS(taker, parcel, order)};
 
 static kith_ref spawn_taker(struct env *e,
                             kith_err (*how)(kith_self *, struct taker *, const parcel *),
@@ -141,8 +143,8 @@ static kith_err take_stop(kith_self *self, struct taker *me, const parcel *msg)
 }
 
 /* Sends a parcel to a new taker and waits until it has been handled. */
-static kith_ref taken(struct env *e,
-                      kith_err (*how)(kith_self *, struct taker *, const parcel *), kith_ref to)
+static kith_ref taken(struct env *e, kith_err (*how)(kith_self *, struct taker *, const parcel *),
+                      kith_ref to)
 {
     kith_ref actor = spawn_taker(e, how, to);
     kith_msg *reply;
@@ -232,9 +234,9 @@ static kith_err ignore_all(kith_self *self, struct doer *me, void *arg)
     return KITH_OK;
 }
 
-static const kith_behavior orders_only = {
-    .name = "orders only", .state_bytes = sizeof(struct doer),
-    .handlers = KITH_HANDLERS(doer, order)};
+static const kith_behavior orders_only = {.name = "orders only",
+                                          .state_bytes = sizeof(struct doer),
+                                          .handlers = KITH_HANDLERS(doer, order)};
 
 TEST_ON_WORKERS(of_a_type_that_no_handler_takes)
 {
@@ -340,9 +342,11 @@ static void answer_late(kith_self *self, void *state, kith_err reason)
     CHECK_EQ(kith_discard(self, me->kept), KITH_OK);
 }
 
-static const kith_behavior late = {
-    .name = "late", .state_bytes = sizeof(struct taker), .init = taker_init, .stop = answer_late,
-    .handlers = KITH_HANDLERS(taker, parcel, order)};
+static const kith_behavior late = {.name = "late",
+                                   .state_bytes = sizeof(struct taker),
+                                   .init = taker_init,
+                                   .stop = answer_late,
+                                   .handlers = KITH_HANDLERS(taker, parcel, order)};
 
 TEST_ON_WORKERS(in_a_late_answer)
 {

@@ -101,7 +101,8 @@ KITH_ON(player, question)
 {
     static const wide w;
     number n = {msg->n};
-    return msg->n % 2 == 0 ? answer(self, &kith_type_number, &n) : answer(self, &kith_type_wide, &w);
+    return msg->n % 2 == 0 ? answer(self, &kith_type_number, &n)
+                           : answer(self, &kith_type_wide, &w);
 }
 
 KITH_ON(player, parcel)
@@ -293,8 +294,8 @@ static void step_timers(struct run *r)
     static kith_time short_ns = 100 * KITH_US;
     static kith_time none = 0;
     int *content = parcel_content(6);
-    if (!WELL(r, kith_timer_error(kith_at(r->self, KITH_NOWAIT, parcel, .number = content,
-                                          .copy = 6))))
+    if (!WELL(r, kith_timer_error(
+                     kith_at(r->self, KITH_NOWAIT, parcel, .number = content, .copy = 6))))
         parcel_back(content);
     else
         await_type(r, &kith_type_parcel);
@@ -368,7 +369,10 @@ static void act(struct run *r, bool crowd)
 static bool begin(struct run *r, unsigned workers)
 {
     kith_config config = {
-        .workers = workers, .seed = 3, .log = log_line, .log_arg = &r->log,
+        .workers = workers,
+        .seed = 3,
+        .log = log_line,
+        .log_arg = &r->log,
         .stall_ns = KITH_HOUR,
         .allocator = {failing_alloc, failing_free, &r->memory},
     };

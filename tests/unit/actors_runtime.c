@@ -270,7 +270,6 @@ TEST(main_returns_its_status)
     free(e);
 }
 
-
 TEST(main_says_when_the_shutdown_took_too_long)
 {
     static struct gate gate;

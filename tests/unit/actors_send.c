@@ -58,8 +58,8 @@ static bool filled(const unsigned char *bytes, size_t n)
 TEST_ON_WORKERS(bodies_of_all_sizes_arrive_whole)
 {
     kith_ref to = kith_spawn(e->self, &echo, NULL);
-    size_t sizes[] = {0, 1, 7, 8, 9, 15, 16, 17, 100, 200, 208, 209, 224, 225, 1000, 4000, 32735,
-                      32736, 32737, 40000, 100000};
+    size_t sizes[] = {0,   1,   7,   8,    9,    15,    16,    17,    100,   200,   208,
+                      209, 224, 225, 1000, 4000, 32735, 32736, 32737, 40000, 100000};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         text *t = kith_new_flex(e->self, text, sizes[i], 1);
         REQUIRE(t != NULL);
@@ -264,9 +264,10 @@ static kith_err reply_to_down(kith_self *self, void *state, const kith_msg *msg)
     return KITH_OK;
 }
 
-static const kith_behavior replier = {
-    .name = "replier", .state_bytes = sizeof(struct doer),
-    .handlers = KITH_HANDLERS(doer, order, tell), .other = reply_to_down};
+static const kith_behavior replier = {.name = "replier",
+                                      .state_bytes = sizeof(struct doer),
+                                      .handlers = KITH_HANDLERS(doer, order, tell),
+                                      .other = reply_to_down};
 
 static kith_err count_is_one(kith_self *self, struct doer *me, void *arg)
 {
@@ -336,9 +337,10 @@ static kith_err count_messages(kith_self *self, void *state, const kith_msg *msg
     return KITH_OK;
 }
 
-static const kith_behavior counter = {
-    .name = "counter", .state_bytes = sizeof(struct doer),
-    .handlers = KITH_HANDLERS(doer, order), .other = count_messages};
+static const kith_behavior counter = {.name = "counter",
+                                      .state_bytes = sizeof(struct doer),
+                                      .handlers = KITH_HANDLERS(doer, order),
+                                      .other = count_messages};
 
 TEST_ON_WORKERS(other_takes_what_no_handler_takes)
 {
@@ -588,9 +590,11 @@ static kith_err listener_init(kith_self *self, void *state, const void *arg)
     return kith_monitor(self, me->victim);
 }
 
-static const kith_behavior listener = {
-    .name = "listener", .state_bytes = sizeof(struct listener), .init = listener_init,
-    .handlers = KITH_HANDLERS(listener, number, kith_down, tell)};
+static const kith_behavior listener = {.name = "listener",
+                                       .state_bytes = sizeof(struct listener),
+                                       .init = listener_init,
+                                       .handlers =
+                                           KITH_HANDLERS(listener, number, kith_down, tell)};
 
 TEST_ON_WORKERS(a_down_overtakes_what_waits)
 {
@@ -645,10 +649,10 @@ ON_KIND(5)
 ON_KIND(6)
 ON_KIND(7)
 
-static const kith_behavior kinds = {
-    .name = "kinds", .state_bytes = sizeof(struct kinds),
-    .handlers = KITH_HANDLERS(kinds, kind_0, kind_1, kind_2, kind_3, kind_4, kind_5, kind_6,
-                              kind_7)};
+static const kith_behavior kinds = {.name = "kinds",
+                                    .state_bytes = sizeof(struct kinds),
+                                    .handlers = KITH_HANDLERS(kinds, kind_0, kind_1, kind_2, kind_3,
+                                                              kind_4, kind_5, kind_6, kind_7)};
 
 TEST_ON_WORKERS(each_type_finds_its_handler)
 {

@@ -87,9 +87,11 @@ KITH_ON(node, grow)
     return KITH_OK;
 }
 
-static const kith_behavior node = {
-    .name = "node", .state_bytes = sizeof(struct node), .init = node_init, .stop = node_stop,
-    .handlers = KITH_HANDLERS(node, grow)};
+static const kith_behavior node = {.name = "node",
+                                   .state_bytes = sizeof(struct node),
+                                   .init = node_init,
+                                   .stop = node_stop,
+                                   .handlers = KITH_HANDLERS(node, grow)};
 
 static int tree_nodes(void)
 {
@@ -501,8 +503,8 @@ static kith_err question_on(kith_self *self, void *state, void *ctx, kith_err st
     kith_ref *to = ctx;
     if (status != KITH_OK && status != KITH_EDEAD)
         return KITH_EFAILED;
-    kith_err err = kith_ask_then(self, *to, KITH_FOREVER, question_on, ctx, order,
-                                 .fn = do_nothing);
+    kith_err err =
+        kith_ask_then(self, *to, KITH_FOREVER, question_on, ctx, order, .fn = do_nothing);
     return err;
 }
 

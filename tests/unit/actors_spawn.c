@@ -529,9 +529,8 @@ static void sized_stop(kith_self *self, void *me, kith_err reason)
 /* Sizes on both sides of every class, and of the largest that stands beside its actor. */
 TEST_ON_WORKERS(states_of_all_sizes_are_zeroed_and_their_own)
 {
-    size_t sizes[] = {0,   1,    15,   16,   31,   32,   33,   95,    96,   97,
-                      511, 512,  927,  928,  929,  1023, 1024, 1025,  4096, 65536,
-                      8,   STATE_MAX};
+    size_t sizes[] = {0,   1,   15,  16,  31,   32,   33,   95,   96,    97, 511,
+                      512, 927, 928, 929, 1023, 1024, 1025, 4096, 65536, 8,  STATE_MAX};
     static kith_behavior sized[sizeof sizes / sizeof sizes[0]]; /* each outlives its actors */
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         state_bytes = sizes[i];

@@ -19,11 +19,12 @@ struct clocked {
     kith_ref tell;
     int ticks;
     int wanted;
-    int last;      /* the n of the last tick */
-    int disorder;  /* ticks whose n is not the last one's plus 1 */
+    int last;     /* the n of the last tick */
+    int disorder; /* ticks whose n is not the last one's plus 1 */
     int early;
     int idles;
-    kith_time active; /* when the last message was handled */
+    int silences;     /* told since then: */
+    kith_time active; /* when the handler of the last message began */
     kith_time idle_ns;
     kith_timer timer;
     kith_timer other;
@@ -32,7 +33,7 @@ struct clocked {
 
 /* Runs fn with the state. */
 KITH_MESSAGE(with, {
-    kith_err (*fn)(kith_self *self, struct clocked *me, void *arg);
+    kith_err (*fn)(kith_self * self, struct clocked * me, void *arg);
     void *arg;
 });
 
@@ -58,9 +59,10 @@ KITH_ON(clocked, tick)
 
 KITH_ON(clocked, with)
 {
+    me->active = kith_now();
+    me->silences = 0;
     kith_err err = msg->fn(self, me, msg->arg);
     kith_reply(self, done, .err = err);
-    me->active = kith_now();
     return KITH_OK;
 }
 
@@ -79,15 +81,17 @@ KITH_ON(clocked, kith_idle)
 {
     CHECK_EQ(msg->idle_ns, me->idle_ns);
     CHECK_EQ(kith_sender(self).bits, 0u);
-    me->early += kith_now() - me->active < msg->idle_ns;
-    me->active = kith_now(); /* the next one a silence later, not at once */
+    me->silences++; /* the second one is a silence later than the first, and so on */
+    me->early += kith_now() < me->active + (kith_time)me->silences * msg->idle_ns;
     if (++me->idles == me->wanted)
         kith_send(self, me->tell, number, .value = me->idles);
     return KITH_OK;
 }
 
 static const kith_behavior clocked = {
-    .name = "clocked", .state_bytes = sizeof(struct clocked), .init = clocked_init,
+    .name = "clocked",
+    .state_bytes = sizeof(struct clocked),
+    .init = clocked_init,
     .handlers = KITH_HANDLERS(clocked, tick, with, later, parcel, kith_idle)};
 
 typedef kith_err with_fn(kith_self *self, struct clocked *me, void *arg);
@@ -382,8 +386,7 @@ TEST_ON_WORKERS(timers_refuse_nonsense)
     CHECK_EQ(kith_timer_error(kith_every(self, 0, tick)), KITH_EINVAL);
     CHECK_EQ(kith_timer_error(kith_every(self, KITH_FOREVER, tick)), KITH_EINVAL);
     CHECK_EQ(kith_timer_error(kith_timer_every(self, KITH_MS, NULL, &t)), KITH_EINVAL);
-    CHECK_EQ(kith_timer_error(kith_timer_every(self, KITH_MS, &kith_type_tick, NULL)),
-             KITH_EINVAL);
+    CHECK_EQ(kith_timer_error(kith_timer_every(self, KITH_MS, &kith_type_tick, NULL)), KITH_EINVAL);
     CHECK_EQ(kith_timer_error(kith_every(self, KITH_MS, parcel)), KITH_EINVAL); /* has a drop */
     CHECK_EQ(kith_receive_timeout(NULL, KITH_MS), KITH_EPERM);
     CHECK_EQ(kith_receive_timeout(self, KITH_MS), KITH_EPERM); /* a thread */
@@ -467,9 +470,10 @@ static kith_err metronome_init(kith_self *self, void *state, const void *arg)
     return kith_timer_error(me->timer);
 }
 
-static const kith_behavior metronome = {
-    .name = "metronome", .state_bytes = sizeof(struct metronome), .init = metronome_init,
-    .handlers = KITH_HANDLERS(metronome, tick, later)};
+static const kith_behavior metronome = {.name = "metronome",
+                                        .state_bytes = sizeof(struct metronome),
+                                        .init = metronome_init,
+                                        .handlers = KITH_HANDLERS(metronome, tick, later)};
 
 TEST_ON_WORKERS(a_periodic_timer_may_be_canceled_in_its_handler)
 {
@@ -547,7 +551,6 @@ TEST_ON_WORKERS(a_timer_goes_off_while_its_thread_asks)
 static kith_err set_idle(kith_self *self, struct clocked *me, void *arg)
 {
     me->idle_ns = *(kith_time *)arg;
-    me->active = kith_now();
     return kith_receive_timeout(self, me->idle_ns);
 }
 
@@ -590,7 +593,8 @@ TEST_ON_WORKERS(messages_put_the_receive_timeout_off)
     CHECK_EQ(with_it(e, actor, want, &wanted), KITH_OK);
     CHECK_EQ(with_it(e, actor, set_idle, &twenty), KITH_OK);
     kith_time until = kith_in(60 * KITH_MS);
-    while (kith_now() < until) /* each is a message: a silence may only be where the machine stood */
+    while (kith_now() <
+           until) /* each is a message: a silence may only be where the machine stood */
         state_of(e, actor);
     await_number(e);
     CHECK_EQ(state_of(e, actor).early, 0);
@@ -617,9 +621,11 @@ static kith_err idler_init(kith_self *self, void *state, const void *arg)
     return kith_receive_timeout(self, KITH_MS);
 }
 
-static const kith_behavior idler = {
-    .name = "idler", .state_bytes = sizeof(struct doer), .init = idler_init,
-    .other = end_idle_from_idle, .handlers = KITH_HANDLERS(doer, order)};
+static const kith_behavior idler = {.name = "idler",
+                                    .state_bytes = sizeof(struct doer),
+                                    .init = idler_init,
+                                    .other = end_idle_from_idle,
+                                    .handlers = KITH_HANDLERS(doer, order)};
 
 TEST_ON_WORKERS(the_receive_timeout_may_be_changed_in_its_handler)
 {

@@ -29,13 +29,13 @@ int accept4(int fd, __SOCKADDR_ARG addr, socklen_t *restrict addr_len, int flags
 
 static KITH__ATOMIC(bool) epoll_fails; /* registering does */
 
-int epoll_ctl(int epoll, int op, int fd, struct epoll_event *event)
+int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
 {
     if (op == EPOLL_CTL_ADD && kith__load_acq(&epoll_fails)) {
         errno = ENOSPC;
         return -1;
     }
-    return (int)syscall(SYS_epoll_ctl, epoll, op, fd, event);
+    return (int)syscall(SYS_epoll_ctl, epfd, op, fd, event);
 }
 
 static void accept_fails(int error, uint32_t times)

@@ -15,7 +15,7 @@
 /* ---- an allocator that counts, and fails when told ---- */
 
 static size_t bytes_out;
-static size_t asked; /* the largest request */
+static size_t asked;                  /* the largest request */
 static size_t refuse_from = SIZE_MAX; /* requests this large and larger fail */
 
 static void *counted_alloc(void *arg, size_t bytes, size_t align)

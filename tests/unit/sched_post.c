@@ -180,8 +180,8 @@ TEST(each_reference_that_reaches_nobody_says_why)
     CHECK_EQ(try_post(kith__bits_error(KITH_ENOMEM)), KITH_EBADREF);
     const uint64_t other_runtime = ref.bits ^ (uint64_t)1 << (KITH__GEN_BITS + KITH__SLOT_BITS);
     CHECK_EQ(try_post(other_runtime), KITH_EBADREF);
-    const uint64_t timer = kith__slot_bits(
-        &rt->table, kith__handle_find(&rt->table, ref.bits), KITH__KIND_TIMER);
+    const uint64_t timer =
+        kith__slot_bits(&rt->table, kith__handle_find(&rt->table, ref.bits), KITH__KIND_TIMER);
     CHECK_EQ(try_post(timer), KITH_EBADREF);
     CHECK_EQ(taken_by(ref), (uint64_t)7);
     CHECK_EQ(kith_stop(self, ref), KITH_OK);

@@ -58,8 +58,7 @@ static void worker_open(struct kith__worker *w, uint32_t index)
 
 static struct kith_self *task_new(void)
 {
-    struct kith__slot *slot =
-        kith__slot_alloc(&rt.table, &ctx->slots, 1, KITH__KIND_ACTOR, 128);
+    struct kith__slot *slot = kith__slot_alloc(&rt.table, &ctx->slots, 1, KITH__KIND_ACTOR, 128);
     if (slot == NULL)
         return NULL;
     struct kith_self *made = (struct kith_self *)slot;
@@ -426,6 +425,37 @@ TEST(another_worker_fires_the_timers_of_one_that_stands_still)
     CHECK_EQ(handle_one(), (uint64_t)5);
     kith__timers_run(&workers[0], &workers[0], the_time);
     CHECK(!kith__inbox_has(&task->inbox));
+    finish();
+}
+
+/* More than go off at a time: none is lost, none comes twice, the order is kept across the pauses,
+ * the worker does not sleep meanwhile, and one that waits for its turn can still be canceled. */
+TEST(thousands_with_one_deadline_come_in_order)
+{
+    enum { N = 3000, CANCELED_ONE = 2000 };
+    static struct kith__timer *timers[N];
+    REQUIRE(start());
+    kith_time at = the_time + 100;
+    for (uint64_t i = 0; i < N; i++)
+        REQUIRE((timers[i] = set(&plain, at, 0, i)) != NULL);
+    uint64_t next = 0;
+    for (int runs = 0; runs < N && next < N; runs++) {
+        run_at(at);
+        take();
+        for (uint64_t value; (value = handle_one()) != NOTHING; next++) {
+            next += next == CANCELED_ONE;
+            CHECK_EQ(value, next);
+        }
+        if (next < N) {
+            CHECK_LE(kith__load_rlx(&workers[0].timer_next), at);
+            CHECK_LE(kith__timers_sleep(&workers[0]), at);
+            kith__timers_woke(&workers[0]);
+        }
+        if (runs == 0)
+            kith__timer_end(ctx, task, timers[CANCELED_ONE]);
+    }
+    CHECK_EQ(next, (uint64_t)N);
+    CHECK_EQ(kith__load_rlx(&workers[0].timer_next), KITH_FOREVER);
     finish();
 }
 
