@@ -8,7 +8,7 @@
  * fine-grained (making or handling a message takes less than FINE_NS), the workers, one at a time and
  * between turns, first gather all work on one of them and measure how many messages are made and
  * handled in a window. Then they double (later: double or halve) the number that take part, measure
- * again, and stay with what was better. Each trial that brings nothing doubles the time to the next,
+ * again, and stay with what was better. Each trial that brings nothing quadruples the time to the next,
  * so that trials cost less than a hundredth in the long run. With coarser work everybody takes part.
  *
  * Workers from `limit` on hand what they have to the others, between turns, and sleep; their loops
@@ -22,7 +22,7 @@
 #include "sched/worker.h"
 
 #define FINE_NS 150 /* for one end of a message */
-#define WINDOW_NS (2 * KITH_MS)
+#define WINDOW_NS (1 * KITH_MS)
 #define INTERVAL_MAX_NS (512 * KITH_MS)
 
 /* A trial must bring a tenth. */
@@ -110,7 +110,7 @@ static kith_time trial_end(struct kith_runtime *rt, uint64_t rate)
     } else {
         limit_set(rt, s->before);
         s->upward = !s->upward;
-        s->interval = s->interval * 2 > INTERVAL_MAX_NS ? INTERVAL_MAX_NS : s->interval * 2;
+        s->interval = s->interval * 4 > INTERVAL_MAX_NS ? INTERVAL_MAX_NS : s->interval * 4;
     }
     s->before = 0;
     return s->interval;

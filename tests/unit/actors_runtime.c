@@ -134,10 +134,10 @@ TEST(references_of_an_ended_runtime_are_stale)
     env_close(e);
     for (int round = 0; round < LIVE_MAX + 1; round++) { /* so often that numbers come again */
         REQUIRE(env_open(e, 1));
-        kith_ref mine[ACTORS];
-        kith_timer my_timer = kith_at(e->self, kith_in(KITH_HOUR), number);
+        kith_ref mine[ACTORS]; /* made in the same order, so that they get the same slots */
         for (int i = 0; i < ACTORS; i++)
             mine[i] = kith_spawn(e->self, &doer, NULL);
+        kith_timer my_timer = kith_at(e->self, kith_in(KITH_HOUR), number);
         for (int i = 0; i < ACTORS; i++)
             check_stale(e, old[i]);
         CHECK_EQ(kith_timer_cancel(e->self, timer), KITH_EBADREF);
