@@ -43,14 +43,13 @@ static void state_set(struct kith__worker *w, uint32_t state)
     kith__store_seq(&w->state, state); /* seq; pairs with G1 in watch.c */
 }
 
-/* Under park_lock: a parked worker that takes part, the next after the one that was woken last. If
- * there is none, those that take part all run, and see the shared list before they sleep. */
+/* Under park_lock: a parked worker that takes part, the one that parked last if it is one, because
+ * its core and its cache are the warmest. If there is none, those that take part all run, and see the shared list before they sleep. */
 static struct kith__worker *parked_worker(struct kith_runtime *rt)
 {
     for (uint32_t i = 0; i < rt->worker_count; i++) {
-        struct kith__worker *w = &rt->workers[(rt->wake_turn + i) % rt->worker_count];
+        struct kith__worker *w = &rt->workers[(rt->parked_last + i) % rt->worker_count];
         if (kith__load_rlx(&w->state) == KITH__WORKER_PARKED && kith__takes_part(w)) {
-            rt->wake_turn = w->index + 1;
             return w;
         }
     }
@@ -120,6 +119,7 @@ static void park_begin(struct kith__worker *w)
     struct kith_runtime *rt = w->ctx.rt;
     pthread_mutex_lock(&rt->park_lock);
     state_set(w, KITH__WORKER_PARKED);
+    rt->parked_last = w->index;
     idle_add(rt, KITH__IDLE_PARKED - (w->searching ? 1 : 0));
     bool last = PARKED(kith__load_rlx(&rt->idle)) == rt->worker_count;
     pthread_mutex_unlock(&rt->park_lock);

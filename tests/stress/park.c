@@ -13,7 +13,7 @@
 
 #include "base/atomic.h"
 
-#define LOST_NS (20 * KITH_SECOND)
+#define LOST_NS (10 * KITH_SECOND)
 
 KITH_MESSAGE(poke, { uint64_t number; });
 KITH_MESSAGE(relay, {

@@ -354,13 +354,21 @@ static void step_crowd(struct run *r)
             WELL(r, kith_stop(r->self, crowd[i])); /* who is not stopped is left to the shutdown */
 }
 
-static void act(struct run *r, bool crowd)
+/* Backwards, so that each kind of object is the first of its kind once, and needs new memory. */
+static void act(struct run *r, bool crowd, bool backwards)
 {
     step_spawn(r);
-    step_send(r);
-    step_ask(r);
-    step_ask_then(r);
-    step_timers(r);
+    if (backwards) {
+        step_timers(r);
+        step_ask_then(r);
+        step_ask(r);
+        step_send(r);
+    } else {
+        step_send(r);
+        step_ask(r);
+        step_ask_then(r);
+        step_timers(r);
+    }
     step_death(r);
     if (crowd)
         step_crowd(r);
@@ -401,7 +409,7 @@ static void finish(struct run *r)
 
 /* One run in which the allocations n, n + 1, ... n + burst - 1 fail. Memory is back after the script
  * if `back`, else the shutdown may meet the failures. Returns whether any failed. */
-static bool run_script(unsigned workers, long n, long burst, bool crowd, bool back)
+static bool run_script(unsigned workers, long n, long burst, bool crowd, bool back, bool backwards)
 {
     struct run *r = calloc(1, sizeof *r);
     if (r == NULL)
@@ -413,10 +421,10 @@ static bool run_script(unsigned workers, long n, long burst, bool crowd, bool ba
         kith_err err = kith_attach(r->rt, &r->self, &r->co);
         CHECK(err == KITH_OK || err == KITH_ENOMEM || err == KITH_EAGAIN);
         if (err == KITH_OK) {
-            act(r, crowd);
+            act(r, crowd, backwards);
             if (back) {
                 memory_back(r);
-                act(r, false);
+                act(r, false, backwards);
             }
         }
         finish(r);
@@ -432,11 +440,12 @@ static bool run_script(unsigned workers, long n, long burst, bool crowd, bool ba
 }
 
 /* n grows by one up to `dense`, then faster: what comes late in the script comes often. */
-static void run_all(unsigned workers, long burst, bool crowd, bool back, long dense)
+static void run_one_way(unsigned workers, long burst, bool crowd, bool back, long dense,
+                        bool backwards)
 {
     long n = 1;
     unsigned runs = 0;
-    while (run_script(workers, n, burst, crowd, back)) {
+    while (run_script(workers, n, burst, crowd, back, backwards)) {
         if (kith__load_seq(&parcels_made) != kith__load_seq(&parcels_dropped)) {
             FAIL("allocation %ld of %u workers", n, workers);
             return;
@@ -445,6 +454,12 @@ static void run_all(unsigned workers, long burst, bool crowd, bool back, long de
         runs++;
     }
     CHECK_GT(runs, 5u);
+}
+
+static void run_all(unsigned workers, long burst, bool crowd, bool back, long dense)
+{
+    run_one_way(workers, burst, crowd, back, dense, false);
+    run_one_way(workers, burst, crowd, back, dense, true);
 }
 
 TEST(each_allocation_fails_in_turn_with_one_worker)
@@ -481,7 +496,7 @@ TEST(nothing_fails_with_memory_for_all)
     r->calm = true;
     REQUIRE(begin(r, 2));
     CHECK_EQ(kith_attach(r->rt, &r->self, &r->co), KITH_OK);
-    act(r, true);
+    act(r, true, false);
     finish(r);
     CHECK_EQ(kith__load_seq(&r->memory.live), 0);
     CHECK_EQ(parcels_open(), 0u);

@@ -486,6 +486,58 @@ TEST_ON_WORKERS(spawns_that_go_on_are_not_missed)
     }
 }
 
+static KITH__ATOMIC(int) slow_stops;
+
+/* Its init lasts until the shutdown has begun. */
+static kith_err slow_init(kith_self *self, void *state, const void *arg)
+{
+    KITH__ATOMIC(int) *began = *(KITH__ATOMIC(int) *const *)arg;
+    (void)state;
+    kith__store_seq(began, 1);
+    while (kith_timer_error(kith_at(self, kith_in(KITH_HOUR), number)) != KITH_ESHUTDOWN)
+        sched_yield();
+    return KITH_OK;
+}
+
+static void slow_stop(kith_self *self, void *state, kith_err reason)
+{
+    int *stopped = state;
+    (void)self;
+    CHECK_EQ(reason, KITH_OK);
+    CHECK_EQ((*stopped)++, 0);
+    kith__add_seq(&slow_stops, 1);
+}
+
+static void *spawn_slow(void *arg)
+{
+    static const kith_behavior slow = {
+        .name = "slow", .state_bytes = sizeof(int), .init = slow_init, .stop = slow_stop};
+    struct spawner *s = arg;
+    kith_self *self;
+    KITH__ATOMIC(int) *began = &s->began;
+    if (kith_attach(s->e->rt, &self, NULL) != KITH_OK)
+        return NULL;
+    s->odd = kith_ref_error(kith_spawn(self, &slow, &began)) != KITH_OK;
+    kith_detach(self);
+    return NULL;
+}
+
+TEST_ON_WORKERS(an_actor_that_is_being_born_ends_too)
+{
+    struct spawner s = {.e = e};
+    pthread_t thread;
+    kith__store_seq(&slow_stops, 0);
+    CHECK_EQ(pthread_create(&thread, NULL, spawn_slow, &s), 0);
+    while (kith__load_seq(&s.began) == 0)
+        sched_yield();
+    env_detach(e);
+    CHECK_EQ(kith_shutdown(e->rt, PATIENCE), KITH_OK);
+    e->rt = NULL;
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    CHECK_EQ(s.odd, 0u);
+    CHECK_EQ(kith__load_seq(&slow_stops), 1);
+}
+
 static kith_err talk_on(kith_self *self, struct doer *me, void *arg)
 {
     (void)me;
