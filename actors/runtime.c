@@ -188,5 +188,5 @@ int kith_main(const kith_config *config, kith_main_fn *fn, void *arg)
     }
     bool ok = run_main(rt, fn, arg);
     kith_time patience = own.shutdown_ns != 0 ? own.shutdown_ns : SHUTDOWN_NS;
-    return kith_shutdown(rt, kith_in(patience)) == KITH_OK && ok ? 0 : 1;
+    return kith_shutdown(rt, kith__time_add(rt->driver->now(), patience)) == KITH_OK && ok ? 0 : 1;
 }

@@ -48,14 +48,14 @@ static kith_err quiet_wait(struct kith_runtime *rt, uint32_t attached, kith_time
     /* seq S3; pairs with kith__tell_joiners. The load of idle is for those that sleep: either it reads
      * what their sleep stored (B1c), and then sees the deaths before it, or they see joining. */
     kith__add_seq(&rt->joining, 1);
-    (void)kith__load_seq(&rt->idle);
+    (void)kith__load_seq(&rt->idle); /* seq S3; pairs with B1c */
     while (kith__actors_alive(rt) > 0 || rt->attached > attached) {
         if (!change_wait(rt, deadline)) {
             err = kith__actors_alive(rt) > 0 || rt->attached > attached ? KITH_ETIMEOUT : KITH_OK;
             break;
         }
     }
-    kith__sub_seq(&rt->joining, 1);
+    kith__sub_seq(&rt->joining, 1); /* S3 */
     pthread_mutex_unlock(&rt->lock);
     return err;
 }
@@ -67,7 +67,7 @@ static kith_err quiet_wait(struct kith_runtime *rt, uint32_t attached, kith_time
 static struct kith_self *actor_at(struct kith_runtime *rt, uint32_t slot)
 {
     struct kith__chunk *chunk = &rt->table.chunks[slot / KITH__CHUNK_SLOTS];
-    char *base = kith__load_acq(&chunk->base);
+    char *base = kith__load_acq(&chunk->base); /* acquire H-PUB */
     if (base == NULL || chunk->tag != rt->actor_tag)
         return NULL;
     struct kith_self *task = (void *)(base + (size_t)(slot % KITH__CHUNK_SLOTS) * chunk->bytes);
@@ -237,7 +237,7 @@ static kith_err stop_all(struct kith__ctx *ctx, kith_time deadline)
     do {
         tree_stop(ctx);
         threads_tell(ctx);
-        kith_time again = kith_in(AGAIN_NS);
+        kith_time again = ctx->rt->driver->now() + AGAIN_NS;
         err = quiet_wait(ctx->rt, 1, deadline < again ? deadline : again);
         if (err == KITH_ETIMEOUT && !kith__actors_of(ctx->rt)->stop_failed)
             err = quiet_wait(ctx->rt, 1, deadline);

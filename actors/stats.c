@@ -26,7 +26,7 @@ void kith__counters_add(struct kith__counters *sum, const struct kith__counters 
  * that dies may be counted still, so the sum is never too small and 0 means none. */
 uint64_t kith__actors_alive(struct kith_runtime *rt)
 {
-    uint64_t died = kith__load_seq(&rt->left.died);
+    uint64_t died = kith__load_seq(&rt->left.died); /* S4: as the others; written under the lock */
     for (struct kith__ctx *ctx = rt->contexts; ctx != NULL; ctx = ctx->next)
         died += kith__load_seq(&ctx->counters.died); /* seq S3, acquire S4: kith__death_counts */
     uint64_t spawned = kith__load_rlx(&rt->left.spawned);

@@ -133,7 +133,7 @@ static kith_err wait_for(struct kith_co *co, enum want want, kith_time deadline,
             *out = msg;
         if (msg != NULL || (want == WANT_ANSWER && co->asked == 0))
             break;
-        if (kith__load_acq(&co->ctx.rt->shutting_down) != 0)
+        if (kith__load_acq(&co->ctx.rt->shutting_down) != 0) /* S1 */
             err = KITH_ESHUTDOWN;
         else if (!sleep_until(co, deadline))
             err = KITH_ETIMEOUT;
@@ -328,7 +328,7 @@ kith_err kith_attach(kith_runtime *runtime, kith_self **self, kith_co **co)
         return KITH_EINVAL;
     if (kith__ctx_here != NULL)
         return KITH_EPERM;
-    if (kith__load_acq(&runtime->shutting_down) != 0)
+    if (kith__load_acq(&runtime->shutting_down) != 0) /* S1 */
         return KITH_ESHUTDOWN;
     struct kith_co *made;
     kith_err err = kith__attach(runtime, &made);

@@ -50,11 +50,12 @@ kith_timer kith_timer_at(kith_self *self, kith_time deadline, const kith_type *t
 kith_timer kith_timer_every(kith_self *self, kith_time period_ns, const kith_type *type,
                             const void *body)
 {
-    if (kith__ctx_of(self) == NULL)
+    struct kith__ctx *ctx = kith__ctx_of(self);
+    if (ctx == NULL)
         return error_timer(KITH_EPERM);
     if (period_ns == 0 || (type != NULL && type->drop != NULL))
         return error_timer(KITH_EINVAL);
-    return set(self, kith_in(period_ns), period_ns, type, body);
+    return set(self, kith__time_add(ctx->rt->driver->now(), period_ns), period_ns, type, body);
 }
 
 kith_err kith_timer_cancel(kith_self *self, kith_timer timer)

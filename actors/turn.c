@@ -181,6 +181,8 @@ static void actor_turn(struct kith__ctx *ctx, struct kith_self *task)
         }
         handle(ctx, task, msg);
         if (KITH__UNLIKELY((task->flags & KITH__TASK_STOPPING) != 0)) {
+            if (ctx->worker->overloaded == task)
+                ctx->worker->overloaded = NULL;
             kith__die(ctx, task);
             break;
         }

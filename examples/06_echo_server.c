@@ -9,7 +9,8 @@
  * What must hold: a client that sends and does not read holds back itself alone. When too much
  * waits to be written, kith_sock_write takes nothing and says KITH_EFULL; the connection then keeps
  * that one piece of input, stops reading, and goes on at kith_drained. So a connection never owns
- * more than its write buffer and one piece.
+ * more than its write buffer and one piece. A client that has finished gets all of it back: the
+ * connection finishes as well, and is over when everything has left (kith_closed).
  *
  * The port is 7007 if none is given; 0 is any free one. The address is 127.0.0.1 if none is given.
  */
@@ -20,8 +21,6 @@
 static const kith_time PATIENCE = 30 * KITH_SECOND; /* for a client that takes nothing */
 
 /* ---- a connection ---- */
-
-KITH_MESSAGE(look_again, { char none; });
 
 struct echo {
     kith_sock sock;
@@ -43,14 +42,6 @@ KITH_ON(echo, kith_data)
     return kith_sock_reading(self, me->sock, false);
 }
 
-/* Nothing more will come in: when all has gone out, the connection is over. */
-static kith_err leave_when_written(kith_self *self, const struct echo *me)
-{
-    if (me->held == NULL && kith_sock_waiting(self, me->sock) == 0)
-        return kith_stop(self, kith_self_ref(self));
-    return kith_timer_error(kith_at(self, kith_in(10 * KITH_MS), look_again));
-}
-
 KITH_ON(echo, kith_drained)
 {
     if (me->held == NULL)
@@ -63,16 +54,14 @@ KITH_ON(echo, kith_drained)
     return err == KITH_OK ? kith_sock_reading(self, me->sock, true) : err;
 }
 
+/* While a piece is held nothing is read, the end neither: so all input has been written by now. */
 KITH_ON(echo, kith_eof)
 {
-    return leave_when_written(self, me);
+    kith_sock_finish(self, me->sock);
+    return KITH_OK;
 }
 
-KITH_ON(echo, look_again)
-{
-    return leave_when_written(self, me);
-}
-
+/* All has left, or it broke, or the client takes nothing. */
 KITH_ON(echo, kith_closed)
 {
     return kith_stop(self, kith_self_ref(self));
@@ -88,8 +77,7 @@ static const kith_behavior echo = {
     .name = "echo",
     .state_bytes = sizeof(struct echo),
     .stop = echo_stop, /* the socket is closed with its owner */
-    .handlers =
-        KITH_HANDLERS(echo, kith_given, kith_data, kith_drained, kith_eof, look_again, kith_closed),
+    .handlers = KITH_HANDLERS(echo, kith_given, kith_data, kith_drained, kith_eof, kith_closed),
 };
 
 /* ---- the server ---- */

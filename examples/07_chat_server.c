@@ -28,7 +28,7 @@
 
 enum { NAME_BYTES = 17, LINE_BYTES = 513, ROOMS_MAX = 256 }; /* each with its NUL */
 
-static const kith_time PATIENCE = 10 * KITH_SECOND; /* for a client that takes nothing */
+static const kith_time PATIENCE = 10 * KITH_SECOND; /* for a client that takes nothing, or stays */
 
 struct name {
     char text[NAME_BYTES];
@@ -72,7 +72,7 @@ KITH_MESSAGE(line, {
     char text[];
 });
 KITH_MESSAGE(room_empty, { unsigned long joins; }); /* room to hall: after so many joins */
-KITH_MESSAGE(linger, { kith_time until; });         /* client to itself, by timer */
+KITH_MESSAGE(overdue, { char none; });              /* client to itself, by timer */
 
 /* ---- names, and lists of people ---- */
 
@@ -309,15 +309,8 @@ __attribute__((format(printf, 3, 4))) static kith_err tell(kith_self *self, cons
     return put(self, me, text, (size_t)n);
 }
 
-/* A client that has said goodbye ends when all that it was told has left, and the other side has
- * closed as well; or when that takes too long. */
-static kith_err end_when_written(kith_self *self, const struct client *me, kith_time until)
-{
-    if ((me->input_over && kith_sock_waiting(self, me->sock) == 0) || kith_now() >= until)
-        return kith_stop(self, kith_self_ref(self));
-    return kith_timer_error(kith_at(self, kith_in(10 * KITH_MS), linger, .until = until));
-}
-
+/* The client ends when all that it was told has left and the other side has closed as well
+ * (kith_closed), or when that takes too long. What it still sends is read, up to its end. */
 static kith_err say_goodbye(kith_self *self, struct client *me)
 {
     me->ending = true;
@@ -327,7 +320,8 @@ static kith_err say_goodbye(kith_self *self, struct client *me)
     if (err != KITH_OK)
         return err;
     kith_sock_finish(self, me->sock);
-    return end_when_written(self, me, kith_in(2 * KITH_SECOND));
+    kith_sock_reading(self, me->sock, true);
+    return kith_timer_error(kith_at(self, kith_in(PATIENCE), overdue));
 }
 
 static kith_err ask_for_name(kith_self *self, struct client *me, const char *wanted)
@@ -505,9 +499,9 @@ KITH_ON(client, kith_eof)
     return me->ending || me->waiting ? KITH_OK : end_of_input(self, me);
 }
 
-KITH_ON(client, linger)
+KITH_ON(client, overdue)
 {
-    return end_when_written(self, me, msg->until);
+    return kith_stop(self, kith_self_ref(self));
 }
 
 KITH_ON(client, kith_closed)
@@ -523,7 +517,7 @@ static const kith_behavior client = {
     .init = client_init,
     .stop = client_stop, /* the socket is closed with its owner */
     .handlers = KITH_HANDLERS(client, kith_given, kith_data, kith_eof, kith_closed, joined,
-                              name_taken, done, line, linger),
+                              name_taken, done, line, overdue),
 };
 
 /* ---- the hall ---- */

@@ -35,6 +35,10 @@
  *      they come even when memory is out. Everything else is made before the system is asked for
  *      what it is to carry: out of memory, input stays in the system, and a timer (or, if there is
  *      not even memory for that, the event message behind all others) tries again.
+ *  S8. kith_given is heard where the message that carried it stood: an event, and what the giver
+ *      sent afterwards, may wait behind it already. So nothing is read before it has been handled;
+ *      nor before kith_accepted has, since events are registered in the turn that puts it in front
+ *      of whatever comes later.
  *
  * Threads: kith__sock_event and kith__sock_poke: any of the runtime. The dead function of a message:
  * whoever ends it. All the rest: the owner's turn.
@@ -429,8 +433,13 @@ struct kith_msg *kith__sock_msg(struct kith__ctx *ctx, const kith_type *type, si
 
 void kith__sock_push(struct kith__ctx *ctx, struct kith_msg *msg)
 {
+    struct kith_msg **pending = &ctx->running->pending;
+    struct kith_msg *last = *pending;
     msg->to_gen = kith__bits_gen(kith__task_bits(ctx->running));
-    kith__queue_push(&ctx->running->pending, msg);
+    kith__queue_push(pending, msg);
+    /* S8. The queue is a ring: what stands behind the last one stands in front of the first. */
+    if (msg->type == &kith_type_kith_given && last != NULL)
+        *pending = last;
 }
 
 struct kith__sock *kith__sock_mine(struct kith__ctx *ctx, kith_self *self, kith_sock handle_of,

@@ -102,8 +102,8 @@ kith_err kith__sock_register(struct kith__ctx *ctx, struct kith__sock *sock);
 void kith__sock_close(struct kith__ctx *ctx, struct kith__sock *sock);
 /* The same for one that no list of owned things holds any more; owner may be NULL: it has none. */
 void kith__sock_end(struct kith__ctx *ctx, struct kith_self *owner, struct kith__sock *sock);
-/* Ends a socket and tells the owner why: kith_closed, or kith_connected if it was not yet. In run
- * only. Returns false: it is not alive. */
+/* Ends a socket and tells the owner why (KITH_OK: it is over, and nothing was lost): kith_closed, or
+ * kith_connected if it was not yet. In run only. Returns false: it is not alive. */
 bool kith__sock_fail(struct kith__ctx *ctx, struct kith__sock *sock, kith_err reason);
 
 /* The socket that a handle names, if self owns it; else NULL and the reason. */
@@ -116,7 +116,8 @@ kith_err kith__sock_may_begin(const struct kith__ctx *ctx, const kith_self *self
 
 /* The owner's event is handled once more, behind what waits already; in run only. */
 void kith__sock_again(struct kith__ctx *ctx, struct kith__sock *sock, uint32_t events);
-/* Makes a message for the owner, or NULL; and puts it behind what waits already, in run only. */
+/* Makes a message for the owner, or NULL; and puts it behind what waits already (a kith_given: in
+ * front of it), in run only. */
 struct kith_msg *kith__sock_msg(struct kith__ctx *ctx, const kith_type *type, size_t body_bytes);
 void kith__sock_push(struct kith__ctx *ctx, struct kith_msg *msg);
 

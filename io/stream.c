@@ -17,6 +17,10 @@
  *      before it went away is not lost.
  *  R6. waiting is the sum over the list. Deadlines do not decrease along it, because what must leave
  *      early must leave after all that is before it: so the first chunk's is the earliest.
+ *  R7. A connection is over when its input has ended, kith_sock_finish was called and nothing waits
+ *      to be written: it ends with KITH_OK, or with the error that the system has for it by then.
+ *      Whichever of the three comes last sees to it that the event comes behind what the owner has
+ *      been told: the owner hears kith_eof while the handle still lives.
  *
  * Threads: the owner's turn only.
  *
@@ -68,6 +72,13 @@ static void break_off(struct kith__ctx *ctx, struct kith__sock *sock, kith_err r
     kith__stream_drop(ctx, sock);
 }
 
+/* R7 */
+static bool is_over(const struct kith__sock *sock)
+{
+    const uint16_t both = KITH__SOCK_ENDED | KITH__SOCK_FINISHED;
+    return (sock->flags & both) == both && sock->waiting == 0 && sock->broken == KITH_OK;
+}
+
 /* ---- input ---- */
 
 static size_t piece_bytes(const struct kith__sock *sock)
@@ -98,6 +109,8 @@ static bool read_ended(struct kith__ctx *ctx, struct kith__sock *sock)
     kith__sock_push(ctx, msg);
     sock->flags |= KITH__SOCK_ENDED;
     sock->read_by = KITH_FOREVER;
+    if (is_over(sock))
+        kith__sock_again(ctx, sock, 0);
     return true;
 }
 
@@ -333,7 +346,7 @@ static void tell_drained(struct kith__ctx *ctx, struct kith__sock *sock)
 
 /* ---- events and deadlines ---- */
 
-/* The system has an error for a socket that is not read. */
+/* The system may have an error for a socket that is not read. */
 static void look_for_error(struct kith__ctx *ctx, struct kith__sock *sock)
 {
     int error = 0;
@@ -352,11 +365,11 @@ bool kith__stream_ready(struct kith__ctx *ctx, struct kith__sock *sock, uint32_t
     if (sock->waiting > 0 && (events == 0 || (events & OUTPUT_EVENTS) != 0))
         flush(ctx, sock);
     tell_drained(ctx, sock);
-    if ((events & EPOLLERR) != 0 && !wants_input(sock))
+    if (((events & EPOLLERR) != 0 && !wants_input(sock)) || is_over(sock))
         look_for_error(ctx, sock);
     if (wants_input(sock))
         return read_piece(ctx, sock);
-    if (sock->broken != KITH_OK)
+    if (sock->broken != KITH_OK || is_over(sock))
         return kith__sock_fail(ctx, sock, (kith_err)sock->broken);
     return true;
 }
@@ -375,7 +388,7 @@ bool kith__stream_expire(struct kith__ctx *ctx, struct kith__sock *sock, kith_ti
         flush(ctx, sock);
         if (sock->first != NULL && sock->first->by <= now)
             return kith__sock_fail(ctx, sock, KITH_ETIMEOUT);
-        kith__sock_again(ctx, sock, 0); /* for kith_drained, and if it broke */
+        kith__sock_again(ctx, sock, 0); /* for kith_drained, and if it broke or is over */
     }
     if (sock->read_by > now)
         return true;
@@ -489,6 +502,8 @@ kith_err kith_sock_finish(kith_self *self, kith_sock handle)
     sock->flags |= KITH__SOCK_FINISHED;
     if (sock->waiting == 0)
         shutdown(sock->fd, SHUT_WR);
+    if (is_over(sock))
+        kith__sock_poke(ctx, handle.bits, KITH__SOCK_AGAIN);
     return KITH_OK;
 }
 

@@ -95,14 +95,14 @@ static inline bool kith__inbox_rest(kith__inbox *inbox)
  * spawner, who looks next, sees the shutdown. */
 static inline void kith__inbox_open(kith__inbox *inbox, uintptr_t state)
 {
-    kith__store_seq(inbox, state);
+    kith__store_seq(inbox, state); /* seq S1; release M3 for the first push */
 }
 
 /* The owner ends the receiver and takes what is left, newest first. Sequentially consistent as
  * open is (S2), and acquire M2. */
 static inline struct kith_msg *kith__inbox_close(kith__inbox *inbox)
 {
-    return (struct kith_msg *)kith__xchg_seq(inbox, KITH__INBOX_CLOSED);
+    return (struct kith_msg *)kith__xchg_seq(inbox, KITH__INBOX_CLOSED); /* S2, M2 */
 }
 
 /* A queue of messages in the owner's hands: circular, `tail` is the newest, tail->next the oldest. */

@@ -74,7 +74,7 @@ static ck_stack_entry_t *batch_entry(struct kith_msg *first)
 static bool refill_from_home(struct kith__class_cache *cls)
 {
     if (cls->batches == NULL)
-        cls->batches = ck_stack_batch_pop_upmc(&cls->incoming);
+        cls->batches = ck_stack_batch_pop_upmc(&cls->incoming); /* acquire P4 */
     if (cls->batches == NULL)
         return false;
     cls->free = kith__msg_of(cls->batches);
@@ -153,7 +153,9 @@ size_t kith__msg_room(const struct kith_msg *msg)
 static void send_home(struct kith__msg_cache *cache, struct kith__outgoing *out)
 {
     struct kith_msg *first = out->first;
+    /* acquire P5; pairs with cache_new. */
     struct kith__msg_cache *home = kith__load_acq(&cache->pool->caches[first->home]);
+    /* release P4; pairs with refill_from_home: the batch. */
     ck_stack_push_upmc(&home->classes[first->cls].incoming, batch_entry(first));
     out->first = NULL;
     out->count = 0;
@@ -194,7 +196,7 @@ void kith__msg_cache_flush(struct kith__msg_cache *cache)
 {
     if (cache->outgoing_open == 0)
         return;
-    uint32_t homes = kith__load_acq(&cache->pool->homes);
+    uint32_t homes = kith__load_acq(&cache->pool->homes); /* acquire P5 */
     for (uint32_t i = 0; i < homes && cache->outgoing_open > 0; i++)
         if (cache->outgoing[i].first != NULL)
             send_home(cache, &cache->outgoing[i]);
@@ -224,9 +226,9 @@ static void cache_free(struct kith__msg_cache *cache)
 uint64_t kith__msg_pool_close(struct kith__msg_pool *pool)
 {
     uint64_t left = kith__msg_pool_count(pool);
-    uint32_t homes = kith__load_acq(&pool->homes);
+    uint32_t homes = kith__load_acq(&pool->homes); /* acquire P5 */
     for (uint32_t i = 0; i < homes; i++)
-        cache_free(kith__load_acq(&pool->caches[i]));
+        cache_free(kith__load_acq(&pool->caches[i])); /* acquire P5 */
     pthread_mutex_destroy(&pool->lock);
     return left;
 }
@@ -244,8 +246,8 @@ static struct kith__msg_cache *cache_new(struct kith__msg_pool *pool)
     cache->home = home;
     for (unsigned i = 0; i < KITH__MSG_CLASSES; i++)
         ck_stack_init(&cache->classes[i].incoming);
-    kith__store_rel(&pool->caches[home], cache); /* release; pairs with the loads in send_home */
-    kith__store_rel(&pool->homes, home + 1);     /* release; pairs with cache_flush, pool_count */
+    kith__store_rel(&pool->caches[home], cache); /* release P5: the cache */
+    kith__store_rel(&pool->homes, home + 1);     /* release P5: its place in the table */
     return cache;
 }
 
@@ -275,9 +277,9 @@ uint64_t kith__msg_pool_count(struct kith__msg_pool *pool)
 {
     uint64_t made = 0;
     uint64_t ended = 0;
-    uint32_t homes = kith__load_acq(&pool->homes);
+    uint32_t homes = kith__load_acq(&pool->homes); /* acquire P5 */
     for (uint32_t i = 0; i < homes; i++) {
-        struct kith__msg_cache *cache = kith__load_acq(&pool->caches[i]);
+        struct kith__msg_cache *cache = kith__load_acq(&pool->caches[i]); /* acquire P5 */
         made += kith__load_rlx(&cache->made);
         ended += kith__load_rlx(&cache->ended);
     }

@@ -13,6 +13,8 @@
  *  P2. Free lists and outgoing batches are touched by the cache's thread alone; incoming is a
  *      ck_stack, pushed by many and taken whole by the owner.
  *  P3. made - ended, summed over all caches, is the number of messages that exist.
+ *  P4. A batch that comes home is complete: its push releases it, the owner's taking acquires it.
+ *  P5. Whoever finds a cache in the pool's table finds it complete; a cache never leaves the table.
  *
  * With KITH_MALLOC=1 (the sanitizers' twin) every message is an allocation of its own, so that
  * each use after its end is seen and each lost message is reported; the interface is the same.

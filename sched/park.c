@@ -21,6 +21,7 @@
  *      look whether its worker sleeps; sleep, then look at the list.
  *  B7. A worker that takes no part (sched/spread.c) leaves the shared list to the others; if it
  *      finds something there before it sleeps, it wakes one of them.
+ *  B8. The end of the pool (sched/pool.c) is published as work is: stored, then all are woken.
  *
  * A wake that a worker misses for its *own* queue does not exist: it runs that queue empty first.
  * A lock and not a compare-and-swap on the states: the two must change together, and whoever parks
@@ -40,7 +41,7 @@ static void idle_add(struct kith_runtime *rt, uint32_t change)
 
 static void state_set(struct kith__worker *w, uint32_t state)
 {
-    kith__store_seq(&w->state, state); /* seq; pairs with G1 in watch.c */
+    kith__store_seq(&w->state, state); /* seq G1d; pairs with G1b in watch.c */
 }
 
 /* Under park_lock: a parked worker that takes part, the one that parked last if it is one, because
@@ -110,7 +111,7 @@ void kith__search_end(struct kith__worker *w)
     pthread_mutex_lock(&rt->park_lock);
     idle_add(rt, (uint32_t)-1);
     pthread_mutex_unlock(&rt->park_lock);
-    if (kith__load_seq(&rt->shared.count) > 0 || kith__worth_stealing(w))
+    if (kith__load_seq(&rt->shared.count) > 0 || kith__worth_stealing(w)) /* B1d */
         kith__wake_one(rt);
 }
 
@@ -144,14 +145,16 @@ static void park_end(struct kith__worker *w)
 static bool nothing_to_do(struct kith__worker *w)
 {
     struct kith_runtime *rt = w->ctx.rt;
-    if (kith__load_seq(&w->overflow.count) > 0 || kith__load_seq(&rt->ending) != 0)
-        return false; /* B6 */
+    if (kith__load_seq(&w->overflow.count) > 0) /* B1d */
+        return false;                           /* B6 */
+    if (kith__load_seq(&rt->ending) != 0)       /* seq B8; pairs with threads_end */
+        return false;
     if (!kith__takes_part(w)) {
-        if (kith__load_seq(&rt->shared.count) > 0)
-            kith__wake_one(rt); /* B7 */
+        if (kith__load_seq(&rt->shared.count) > 0) /* B1d */
+            kith__wake_one(rt);                    /* B7 */
         return true;
     }
-    if (kith__load_seq(&rt->shared.count) > 0)
+    if (kith__load_seq(&rt->shared.count) > 0) /* B1d */
         return false;
     for (uint32_t i = 0; i < rt->worker_count; i++)
         if (i != w->index && kith__worth_stealing(&rt->workers[i]))

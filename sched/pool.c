@@ -61,7 +61,7 @@ static void worker_close(struct kith__worker *w)
 
 static void threads_end(struct kith_runtime *rt)
 {
-    kith__store_seq(&rt->ending, 1); /* pairs with nothing_to_do in park.c, as B1 does */
+    kith__store_seq(&rt->ending, 1); /* seq B8; pairs with nothing_to_do in park.c */
     for (uint32_t i = 0; i < rt->worker_count; i++)
         if (rt->workers[i].started)
             rt->driver->wake(&rt->workers[i]);

@@ -25,7 +25,7 @@ static void list_push(struct kith__task_list *list, struct kith_self *task)
     else
         list->first = task;
     list->last = task;
-    kith__store_seq(&list->count, kith__load_rlx(&list->count) + 1); /* V2 */
+    kith__store_seq(&list->count, kith__load_rlx(&list->count) + 1); /* seq B1a, V2 */
     pthread_mutex_unlock(&list->lock);
 }
 

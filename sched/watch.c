@@ -11,7 +11,7 @@
  *
  * Invariants
  *  G1. While a worker runs and another sleeps, the timer is armed. Whoever disarms (G1a) looks at
- *      all workers afterwards (G1b); a worker that begins to run says so (park_end, under the lock)
+ *      all workers afterwards (G1b); a worker that begins to run says so (G1d, state_set in park.c)
  *      and then looks whether the timer is armed (G1c). Sequentially consistent, all of them.
  *  G2. seen_turns, seen_at and stall_logged belong to the watch: one at a time, watch_lock.
  *
@@ -38,8 +38,9 @@ struct kith__trace {
 
 void kith__watch_arm(struct kith_runtime *rt)
 {
+    /* seq G1c; pairs with G1a. The load first, because it is most often armed. */
     if (kith__load_seq(&rt->watch_armed) == 0 && kith__xchg_seq(&rt->watch_armed, 1) == 0)
-        rt->driver->arm_watch(rt, WATCH_FIRST_NS); /* G1c */
+        rt->driver->arm_watch(rt, WATCH_FIRST_NS);
 }
 
 /* ---- the backtrace of another thread, by a signal, if the configuration names one ---- */
@@ -200,6 +201,6 @@ void kith__watch(struct kith__worker *w)
     kith__store_seq(&rt->watch_armed, 0); /* G1a */
     bool running = look_at_all(w);
     pthread_mutex_unlock(&rt->watch_lock);
-    if (running && kith__xchg_seq(&rt->watch_armed, 1) == 0)
+    if (running && kith__xchg_seq(&rt->watch_armed, 1) == 0) /* G1c */
         rt->driver->arm_watch(rt, WATCH_NS);
 }

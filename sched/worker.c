@@ -265,7 +265,7 @@ void kith__worker_run(struct kith__worker *w)
     kith__ctx_here = &w->ctx;
     clock_restart(w);
     run_all(w);
-    while (kith__load_acq(&w->ctx.rt->ending) == 0) {
+    while (kith__load_acq(&w->ctx.rt->ending) == 0) { /* B8 */
         kith__park(w);
         clock_restart(w);
         kith__timers_run(w, w, w->clock_at);

@@ -2,14 +2,20 @@
  *
  * TCP as messages. A socket belongs to one actor, which gets everything that happens on it as
  * messages and is the only one that may use it; kith_sock_give hands it to another actor. A socket
- * ends with kith_close, or with its owner, or when its connection breaks; the handle is then stale.
+ * ends with kith_close, or with its owner, or when its connection breaks or is over; the handle is
+ * then stale.
  *
  *   listener:    kith_accepted ...
- *   connection:  (kith_connected) kith_data ... kith_eof, then kith_closed if it broke
+ *   connection:  (kith_connected) kith_data ... kith_eof, and kith_closed when it is over or broke
+ *
+ * A connection is over when both ends have finished: kith_eof has come, kith_sock_finish has been
+ * called, and all that waited has been sent. The owner then gets a kith_closed with reason KITH_OK.
+ * So who wants to lose nothing calls kith_sock_finish and waits for kith_closed.
  *
  * Reading needs no call: each piece of input comes as a kith_data. A slow actor is not flooded: the
  * socket is read again only when the piece before has been handled, so the peer is held back by
- * TCP. Writing never waits: kith_sock_write takes the bytes whole or answers KITH_EFULL, when more
+ * TCP; and nothing is read of a connection before its kith_accepted or kith_given has been handled
+ * (kith_sock_reading, off, there comes in time). Writing never waits: kith_sock_write takes the bytes whole or answers KITH_EFULL, when more
  * than the bound wait for a slow reader; a kith_drained message says when to go on.
  *
  * Only actors own sockets; an attached thread, which has no handlers, does not.
@@ -47,14 +53,16 @@ KITH_SYSTEM_MESSAGE(kith_data, {
     unsigned char *bytes;
 });
 
-/* The peer has finished sending; writing still works until kith_close or kith_closed. */
+/* The peer has finished sending; writing still works until kith_sock_finish, kith_close or
+ * kith_closed. */
 KITH_SYSTEM_MESSAGE(kith_eof, { kith_sock sock; });
 
 /* After a kith_sock_write that answered KITH_EFULL: at most half of the bound waits now. */
 KITH_SYSTEM_MESSAGE(kith_drained, { kith_sock sock; });
 
-/* The connection broke, or a deadline passed (reason KITH_ETIMEOUT): sock is stale, what waited to
- * be written is lost. Not sent after the owner's own kith_close. */
+/* sock is stale; the last message about it. Reason KITH_OK: both ends have finished and all was sent.
+ * Any other: the connection broke, or a deadline passed (KITH_ETIMEOUT), and what waited to be
+ * written is lost. Not sent after the owner's own kith_close. */
 KITH_SYSTEM_MESSAGE(kith_closed, {
     kith_sock sock;
     kith_err reason;
@@ -94,7 +102,7 @@ KITH_API kith_sock kith_connect(kith_self *self, const char *address, uint16_t p
 /* Writes n bytes: now, or as soon as the peer takes them, in order. All of them must have left by
  * deadline, else the connection is closed (kith_closed, KITH_ETIMEOUT). KITH_EFULL if
  * write_bytes_max or more already wait: nothing is taken, and a kith_drained will come. So a single
- * write may exceed the bound, a backlog may not grow.
+ * write may exceed the bound, a backlog may not grow. To write 0 bytes is KITH_OK, and does nothing.
  * Owns: copies bytes. Thread: the owner's. Blocks: no.
  * Errors: KITH_EFULL, KITH_ENOTCONN (not connected yet, or after kith_sock_finish), KITH_EBADREF,
  * KITH_EPERM (not the owner), KITH_EINVAL, KITH_ENOMEM; breaking connections say kith_closed. */
@@ -102,21 +110,24 @@ KITH_API KITH_MUST_CHECK kith_err kith_sock_write(kith_self *self, kith_sock soc
                                                   const void *bytes, size_t n, kith_time deadline);
 
 /* Input must come by deadline, else the connection is closed (kith_closed, KITH_ETIMEOUT). Any
- * input ends the deadline; KITH_FOREVER takes it back.
- * Thread: the owner's. Blocks: no. Errors: KITH_EBADREF, KITH_EPERM, KITH_ENOMEM. */
+ * input ends the deadline, and so does kith_eof; KITH_FOREVER takes it back.
+ * Thread: the owner's. Blocks: no. Errors: KITH_EBADREF (a listener too), KITH_EPERM,
+ * KITH_ENOMEM. */
 KITH_API kith_err kith_sock_read_by(kith_self *self, kith_sock sock, kith_time deadline);
 
 /* Stops reading (on = false) or goes on (on = true); reading is on at first. What stops is what the
- * runtime reads: the peer is then held back by TCP.
+ * runtime reads: the peer is then held back by TCP, and its kith_eof waits, too. A listener stops
+ * accepting: connections wait in its backlog.
  * Thread: the owner's. Blocks: no. Errors: KITH_EBADREF, KITH_EPERM. */
 KITH_API kith_err kith_sock_reading(kith_self *self, kith_sock sock, bool on);
 
-/* Half-close: nothing more will be written; what waits is still sent, then the peer sees the end.
+/* Half-close: nothing more will be written; what waits is still sent, by its deadlines, then the peer
+ * sees the end. When the peer has finished as well, before or after, the connection is over:
+ * kith_closed, KITH_OK. A peer may never finish: kith_sock_read_by, or a timer, sets an end to that.
  * Thread: the owner's. Blocks: no. Errors: KITH_EBADREF, KITH_EPERM, KITH_ENOTCONN. */
 KITH_API kith_err kith_sock_finish(kith_self *self, kith_sock sock);
 
-/* Closes a socket; what waits to be written is lost (kith_sock_finish first, and kith_close at
- * kith_eof, loses nothing).
+/* Closes a socket at once; what waits to be written is lost. (kith_sock_finish loses nothing.)
  * Thread: the owner's. Blocks: no. Errors: KITH_EBADREF, KITH_EPERM. */
 KITH_API kith_err kith_close(kith_self *self, kith_sock sock);
 

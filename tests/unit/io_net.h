@@ -42,6 +42,10 @@ enum net_op {
     NET_PEER,
     NET_WAIT_WRITE,  /* waits for net_gate, then writes */
     NET_WRITE_CLOSE, /* writes, sets a read deadline, and closes, in one handler */
+    NET_FINISH_NEXT, /* finishes, and tells itself the next order, in one handler */
+    NET_GIVE_NEXT,   /* gives, and tells the receiver the next order, in one handler */
+    NET_FINISH_GIVE,
+    NET_NOTHING,
     NET_STOP
 };
 
@@ -56,6 +60,7 @@ KITH_MESSAGE(order, {
     uint16_t port;
     const char *address;
     const kith_sock_options *options;
+    enum net_op next; /* of a NET_..._NEXT, about the same socket */
 });
 
 KITH_MESSAGE(answer, {
@@ -115,6 +120,12 @@ static kith_err port_write(kith_self *self, const order *msg)
     return err;
 }
 
+/* Its answer comes to self, and is forwarded. */
+static void port_next(kith_self *self, const order *msg, kith_ref to)
+{
+    CHECK_EQ((int)kith_send(self, to, order, .op = msg->next, .sock = msg->sock), 0);
+}
+
 static void port_do(kith_self *self, const order *msg, answer *out)
 {
     switch (msg->op) {
@@ -152,6 +163,20 @@ static void port_do(kith_self *self, const order *msg, answer *out)
         CHECK_EQ((int)kith_sock_read_by(self, msg->sock, msg->deadline), 0);
         CHECK_GT(kith_sock_waiting(self, msg->sock), 0);
         CHECK_EQ((int)kith_close(self, msg->sock), 0);
+        break;
+    case NET_FINISH_NEXT:
+        out->err = kith_sock_finish(self, msg->sock);
+        port_next(self, msg, kith_self_ref(self));
+        break;
+    case NET_FINISH_GIVE:
+        CHECK_EQ((int)kith_sock_finish(self, msg->sock), 0);
+        out->err = kith_sock_give(self, msg->sock, msg->to);
+        break;
+    case NET_GIVE_NEXT:
+        out->err = kith_sock_give(self, msg->sock, msg->to);
+        port_next(self, msg, msg->to);
+        break;
+    case NET_NOTHING:
         break;
     case NET_CLOSE:
         out->err = kith_close(self, msg->sock);
@@ -198,12 +223,13 @@ PORT_FORWARD(kith_eof)
 PORT_FORWARD(kith_drained)
 PORT_FORWARD(kith_closed)
 PORT_FORWARD(kith_given)
+PORT_FORWARD(answer)
 
 static const kith_behavior port_behavior TEST_UNUSED = {
     .name = "port",
     .state_bytes = sizeof(struct port),
     .handlers = KITH_HANDLERS(port, order, kith_accepted, kith_connected, kith_data, kith_eof,
-                              kith_drained, kith_closed, kith_given),
+                              kith_drained, kith_closed, kith_given, answer),
     .init = port_init,
 };
 

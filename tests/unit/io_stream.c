@@ -216,6 +216,7 @@ TEST(half_close_by_the_actor)
     net_expect(&net, link.sock, 10, 5);
     close(link.peer);
     CHECK(NEXT(&net, kith_eof) != NULL);
+    net_expect_closed(&net, link.sock, KITH_OK);
     net_end(&net);
 }
 
@@ -229,6 +230,230 @@ TEST(finish_with_nothing_waiting)
     peer_expect_end(link.peer);
     close(link.peer);
     CHECK(NEXT(&net, kith_eof) != NULL);
+    net_expect_closed(&net, link.sock, KITH_OK);
+    net_end(&net);
+}
+
+TEST(nothing_to_write)
+{
+    struct net net;
+    struct link link;
+    REQUIRE(net_begin(&net));
+    REQUIRE(net_link(&net, &link, NULL));
+    CHECK_EQ((int)TELL(&net, .op = NET_WRITE, .sock = link.sock).err, 0);
+    CHECK_EQ((int)TELL(&net, .op = NET_FINISH, .sock = link.sock).err, 0);
+    CHECK_EQ((int)TELL(&net, .op = NET_WRITE, .sock = link.sock).err, (int)KITH_ENOTCONN);
+    close(link.peer);
+    net_end(&net);
+}
+
+/* ---- both ends have finished (R7) ---- */
+
+#define MUCH ((size_t)8000000) /* more than the system takes at once */
+
+TEST(over_when_the_peer_finished_first)
+{
+    struct net net;
+    struct link link;
+    REQUIRE(net_begin(&net));
+    REQUIRE(net_link(&net, &link, NULL));
+    shutdown(link.peer, SHUT_WR);
+    CHECK(NEXT(&net, kith_eof) != NULL);
+    CHECK_EQ((int)TELL(&net, .op = NET_FINISH, .sock = link.sock).err, 0);
+    net_expect_closed(&net, link.sock, KITH_OK);
+    peer_expect_end(link.peer);
+    close(link.peer);
+    net_end(&net);
+}
+
+/* kith_sock_finish itself knows that it is over: no event of the system's is waited for. */
+TEST(over_at_once)
+{
+    struct net net;
+    struct link link;
+    REQUIRE(net_begin(&net));
+    REQUIRE(net_link(&net, &link, NULL));
+    shutdown(link.peer, SHUT_WR);
+    CHECK(NEXT(&net, kith_eof) != NULL);
+    CHECK_EQ((int)TELL(&net, .op = NET_FINISH_NEXT, .sock = link.sock, .next = NET_CLOSE).err, 0);
+    const kith_closed *closed = NEXT(&net, kith_closed);
+    REQUIRE(closed != NULL);
+    CHECK_EQ((int)closed->reason, 0);
+    const answer *too_late = NEXT(&net, answer);
+    REQUIRE(too_late != NULL);
+    CHECK_EQ((int)too_late->err, (int)KITH_EBADREF);
+    close(link.peer);
+    net_end(&net);
+}
+
+/* Half of a connection is not all of it: it lives until the other end finishes. */
+TEST(not_over_before_the_peer_finishes)
+{
+    struct net net;
+    struct link link;
+    REQUIRE(net_begin(&net));
+    REQUIRE(net_link(&net, &link, NULL));
+    CHECK_EQ((int)TELL(&net, .op = NET_FINISH, .sock = link.sock).err, 0);
+    peer_expect_end(link.peer);
+    for (size_t i = 0; i < 20; i++) {
+        peer_send(link.peer, 10, i);
+        net_expect(&net, link.sock, 10, i);
+    }
+    CHECK_EQ((int)TELL(&net, .op = NET_READING, .sock = link.sock, .on = true).err, 0);
+    shutdown(link.peer, SHUT_WR);
+    CHECK(NEXT(&net, kith_eof) != NULL);
+    net_expect_closed(&net, link.sock, KITH_OK);
+    close(link.peer);
+    net_end(&net);
+}
+
+/* Bytes, kith_sock_finish and the peer's end, in either order, while the peer does not read: all
+ * bytes come, then the end, and kith_closed not before. */
+static void over_with_a_slow_reader(bool finish_first)
+{
+    struct net net;
+    struct link link;
+    REQUIRE(net_begin(&net));
+    REQUIRE(net_link(&net, &link, NULL));
+    CHECK_EQ(
+        (int)TELL(&net, .op = NET_WRITE, .sock = link.sock, .n = MUCH, .deadline = KITH_FOREVER)
+            .err,
+        0);
+    if (finish_first)
+        CHECK_EQ((int)TELL(&net, .op = NET_FINISH, .sock = link.sock).err, 0);
+    shutdown(link.peer, SHUT_WR);
+    CHECK(NEXT(&net, kith_eof) != NULL);
+    if (!finish_first)
+        CHECK_EQ((int)TELL(&net, .op = NET_FINISH, .sock = link.sock).err, 0);
+    CHECK_EQ((int)TELL(&net, .op = NET_READING, .sock = link.sock, .on = true).err, 0);
+    CHECK_GT(TELL(&net, .op = NET_WAITING, .sock = link.sock).n, 0);
+    peer_expect(link.peer, MUCH, 0);
+    peer_expect_end(link.peer);
+    net_expect_closed(&net, link.sock, KITH_OK);
+    close(link.peer);
+    net_end(&net);
+}
+
+TEST(over_with_a_slow_reader_finish_first)
+{
+    over_with_a_slow_reader(true);
+}
+
+TEST(over_with_a_slow_reader_eof_first)
+{
+    over_with_a_slow_reader(false);
+}
+
+/* A reader that takes nothing is bounded by the deadline of the write. */
+TEST(over_by_the_deadline)
+{
+    struct net net;
+    struct link link;
+    REQUIRE(net_begin(&net));
+    REQUIRE(net_link(&net, &link, NULL));
+    kith_time by = kith_in(50 * KITH_MS);
+    CHECK_EQ((int)TELL(&net, .op = NET_WRITE, .sock = link.sock, .n = MUCH, .deadline = by).err, 0);
+    shutdown(link.peer, SHUT_WR);
+    CHECK(NEXT(&net, kith_eof) != NULL);
+    (void)TELL(&net, .op = NET_FINISH, .sock = link.sock);
+    net_expect_closed(&net, link.sock, KITH_ETIMEOUT);
+    CHECK_GE(kith_now(), by);
+    close(link.peer);
+    net_end(&net);
+}
+
+/* What the giver was told and has called counts for the receiver. */
+TEST(over_after_it_was_given)
+{
+    struct net net;
+    struct link link;
+    REQUIRE(net_begin(&net));
+    kith_ref other = net_port(&net);
+    for (int finish_first = 0; finish_first < 2; finish_first++) {
+        kith_ref finishes = finish_first ? net.port : other;
+        REQUIRE(net_link(&net, &link, NULL));
+        shutdown(link.peer, SHUT_WR);
+        CHECK(NEXT(&net, kith_eof) != NULL);
+        CHECK_EQ(
+            (int)TELL(&net, .op = NET_WRITE, .sock = link.sock, .n = MUCH, .deadline = KITH_FOREVER)
+                .err,
+            0);
+        if (finish_first)
+            CHECK_EQ((int)TELL_TO(&net, finishes, .op = NET_FINISH, .sock = link.sock).err, 0);
+        CHECK_EQ((int)TELL(&net, .op = NET_GIVE, .sock = link.sock, .to = other).err, 0);
+        CHECK(NEXT(&net, kith_given) != NULL);
+        if (!finish_first)
+            CHECK_EQ((int)TELL_TO(&net, finishes, .op = NET_FINISH, .sock = link.sock).err, 0);
+        peer_expect(link.peer, MUCH, 0);
+        peer_expect_end(link.peer);
+        net_expect_closed(&net, link.sock, KITH_OK);
+        close(link.peer);
+    }
+    net_end(&net);
+}
+
+/* Finished and given in one handler: the receiver hears that it is over, after its kith_given. */
+TEST(over_while_it_is_given)
+{
+    struct net net;
+    struct link link;
+    REQUIRE(net_begin(&net));
+    REQUIRE(net_link(&net, &link, NULL));
+    shutdown(link.peer, SHUT_WR);
+    CHECK(NEXT(&net, kith_eof) != NULL);
+    CHECK_EQ((int)TELL(&net, .op = NET_FINISH_GIVE, .sock = link.sock, .to = net_port(&net)).err,
+             0);
+    CHECK(NEXT(&net, kith_given) != NULL);
+    net_expect_closed(&net, link.sock, KITH_OK);
+    peer_expect_end(link.peer);
+    close(link.peer);
+    net_end(&net);
+}
+
+/* A reset that came before the end is no orderly end, even if its event has not been seen. */
+TEST(a_reset_is_not_over)
+{
+    struct net net;
+    struct link link;
+    REQUIRE(net_begin(&net));
+    REQUIRE(net_link(&net, &link, NULL));
+    sem_init(&net_gate, 0, 0);
+    shutdown(link.peer, SHUT_WR);
+    CHECK(NEXT(&net, kith_eof) != NULL);
+    REQUIRE(kith_send(net.self, net.port, order, .op = NET_WAIT_WRITE, .sock = link.sock) ==
+            KITH_OK);
+    REQUIRE(kith_send(net.self, net.port, order, .op = NET_FINISH, .sock = link.sock) == KITH_OK);
+    peer_reset(link.peer);
+    sem_post(&net_gate);
+    CHECK(NEXT(&net, answer) != NULL);
+    CHECK(NEXT(&net, answer) != NULL);
+    const kith_closed *closed = NEXT(&net, kith_closed);
+    REQUIRE(closed != NULL);
+    CHECK(closed->reason == KITH_ECONNRESET || closed->reason == KITH_EPIPE);
+    sem_destroy(&net_gate);
+    net_end(&net);
+}
+
+/* S8 in socket.c: kith_given is heard before what the giver said after it, and before input. */
+TEST(kith_given_keeps_its_place)
+{
+    struct net net;
+    struct link link;
+    REQUIRE(net_begin(&net));
+    REQUIRE(net_link(&net, &link, NULL));
+    kith_ref other = net_port(&net);
+    sem_init(&net_gate, 0, 0);
+    REQUIRE(kith_send(net.self, other, order, .op = NET_WAIT_WRITE, .sock = link.sock) == KITH_OK);
+    CHECK_EQ(
+        (int)TELL(&net, .op = NET_GIVE_NEXT, .sock = link.sock, .to = other, .next = NET_NOTHING)
+            .err,
+        0);
+    sem_post(&net_gate);
+    CHECK(NEXT(&net, answer) != NULL); /* of NET_WAIT_WRITE */
+    CHECK(NEXT(&net, kith_given) != NULL);
+    CHECK(NEXT(&net, answer) != NULL);
+    sem_destroy(&net_gate);
+    close(link.peer);
     net_end(&net);
 }
 
