@@ -52,7 +52,8 @@ struct kith_self *kith__task_new(struct kith__ctx *ctx, const struct kith__task_
     task->reason = KITH_OK;
     task->owned = NULL;
     task->watchers = NULL;
-    task->busy_logged = 0;
+    task->waiting = 0;
+    task->busy_level = 0;
     task->timers = 0;
     kith__store_rlx(&task->behavior, behavior);
     if (!state_give(ctx, task, state_bytes)) {

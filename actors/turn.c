@@ -114,26 +114,35 @@ static inline void handle(struct kith__ctx *ctx, struct kith_self *task, struct 
         handle_special(ctx, task, msg);
 }
 
-#define OVERLOAD 1024u
+#define OVERLOAD_LEVEL 10u
+#define OVERLOAD (1u << OVERLOAD_LEVEL)
 
-static void overloaded(struct kith__ctx *ctx, struct kith_self *task, uint32_t n)
+/* Logged at 1024, 2048, 4096 and so on, each once. */
+static __attribute__((noinline)) void overloaded(struct kith__ctx *ctx, struct kith_self *task)
 {
     task->flags |= KITH__TASK_OVERLOADED;
-    uint32_t level = task->busy_logged == 0 ? 1024 : task->busy_logged * 2;
-    if (n < level || level == 0)
+    unsigned level = task->busy_level == 0 ? OVERLOAD_LEVEL : task->busy_level + 1u;
+    if (level >= 32 || task->waiting < 1u << level)
         return;
-    while (level <= n / 2)
-        level *= 2;
-    task->busy_logged = level;
+    while (level < 31 && task->waiting >= 2u << level)
+        level++;
+    task->busy_level = (uint8_t)level;
     kith__log(&ctx->rt->log, KITH_LOG_INFO, "%s: %u messages wait in its mailbox",
-              kith__name_of(kith__behavior_of(task)), n);
+              kith__name_of(kith__behavior_of(task)), task->waiting);
 }
 
 static void take(struct kith__ctx *ctx, struct kith_self *task)
 {
-    uint32_t n = kith__queue_sort(&task->pending, kith__inbox_take(&task->inbox));
-    if (KITH__UNLIKELY(n >= OVERLOAD))
-        overloaded(ctx, task, n);
+    task->waiting += kith__queue_sort(&task->pending, kith__inbox_take(&task->inbox));
+    if (KITH__UNLIKELY(task->waiting >= OVERLOAD))
+        overloaded(ctx, task);
+}
+
+/* The message with which the actor was woken came in private (I1) and was not counted. */
+static inline struct kith_msg *next_message(struct kith_self *task)
+{
+    task->waiting -= task->waiting > 0;
+    return kith__queue_pop(&task->pending);
 }
 
 /* The turn is over, and messages wait (A5). */
@@ -173,7 +182,7 @@ static void actor_turn(struct kith__ctx *ctx, struct kith_self *task)
     if (kith__inbox_has(&task->inbox))
         take(ctx, task);
     for (;;) {
-        struct kith_msg *msg = kith__queue_pop(&task->pending);
+        struct kith_msg *msg = next_message(task);
         if (msg == NULL) {
             if (turn_ends(ctx, task, &again))
                 break;

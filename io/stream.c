@@ -76,7 +76,7 @@ static void break_off(struct kith__ctx *ctx, struct kith__sock *sock, kith_err r
 static bool is_over(const struct kith__sock *sock)
 {
     const uint16_t both = KITH__SOCK_ENDED | KITH__SOCK_FINISHED;
-    return (sock->flags & both) == both && sock->waiting == 0 && sock->broken == KITH_OK;
+    return (sock->flags & both) == both && sock->waiting == 0;
 }
 
 /* ---- input ---- */

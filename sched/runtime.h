@@ -19,6 +19,8 @@
 #include <kith/runtime.h>
 #include <pthread.h>
 
+_Static_assert(KITH_WORKERS_MAX <= 256, "a task names a worker in one byte");
+
 /* Counters of one thread: written by it, summed by kith_stats_get. */
 struct kith__counters {
     KITH__ATOMIC(uint64_t) spawned;

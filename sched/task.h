@@ -54,14 +54,15 @@ struct kith_self {
     KITH__ATOMIC(const void *) behavior; /* the actor layer's; constant while the task lives */
     void *state;
     uint8_t flags;
-    uint8_t cls;    /* of its slot */
-    uint16_t wheel; /* the worker whose wheel holds its timers, while it has any */
+    uint8_t cls;        /* of its slot */
+    uint8_t wheel;      /* the worker whose wheel holds its timers, while it has any */
+    uint8_t busy_level; /* the mailbox size that was logged last is 1 << this */
     int32_t reason;
     /* Second line: what its life touches. */
     struct kith__owned *owned;
     struct kith_msg *watchers;     /* a queue of the down messages that its death will send */
     KITH__ATOMIC(uint64_t) parent; /* bits of a kith_ref; constant while the task lives */
-    uint32_t busy_logged;          /* the mailbox size that was logged last */
+    uint32_t waiting;              /* messages in pending; the one that woke the actor may lack */
     uint32_t timers;               /* how many it has */
 };
 

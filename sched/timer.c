@@ -24,7 +24,7 @@ static struct kith__worker *wheel_for(struct kith__ctx *ctx, struct kith_self *o
 {
     if (owner->timers++ == 0) {
         uint32_t spread = kith__bits_slot(kith__task_bits(owner)) % ctx->rt->worker_count;
-        owner->wheel = (uint16_t)(ctx->worker != NULL ? ctx->worker->index : spread);
+        owner->wheel = (uint8_t)(ctx->worker != NULL ? ctx->worker->index : spread);
     }
     return &ctx->rt->workers[owner->wheel];
 }

@@ -451,7 +451,7 @@ TEST_ON_WORKERS(an_answer_that_waits_in_the_mailbox_is_late_too)
         CHECK(err == KITH_OK || err == KITH_ETIMEOUT);
         CHECK((err == KITH_OK) == (reply != NULL));
         if (err == KITH_OK)
-            CHECK_EQ(value_of(reply), 2 * i);
+            CHECK_EQ(value_of(reply), 2L * i);
     }
     CHECK_EQ(kith_ask(e->co, to, PATIENCE, &reply, question, .value = 7), KITH_OK);
     CHECK_EQ(value_of(reply), 14);
@@ -569,7 +569,7 @@ static kith_err ask_on(kith_self *self, void *state, void *ctx, kith_err status,
     struct doer *me = state;
     const struct answer *a = ctx;
     const number *n = kith_body(reply, number);
-    if (status != KITH_OK || n == NULL || n->value != 2 * me->count)
+    if (status != KITH_OK || n == NULL || n->value != 2L * me->count)
         return KITH_EFAILED;
     if (++me->count == ROUNDS)
         return kith_send(self, a->tell, done, .err = KITH_OK);

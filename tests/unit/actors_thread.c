@@ -288,7 +288,7 @@ TEST_ON_WORKERS(threads_come_and_go)
     }
     int count = 0;
     CHECK_EQ(do_in(e, actor, get_count, &count), KITH_OK);
-    CHECK_EQ(count, THREADS * ROUNDS);
+    CHECK_EQ(count, (long)THREADS * ROUNDS);
     CHECK_EQ(env_stats(e).spawned, 1u + THREADS * ROUNDS);
 }
 

@@ -91,6 +91,11 @@ TEST(reading_can_stop)
 
 /* ---- output ---- */
 
+static void tell_write(struct net *net, kith_sock sock, size_t n, kith_time deadline)
+{
+    CHECK_EQ((int)TELL(net, .op = NET_WRITE, .sock = sock, .n = n, .deadline = deadline).err, 0);
+}
+
 /* Until more than the bound waits; returns how much has been written in all. */
 static size_t write_until_full(struct net *net, kith_sock sock, size_t piece, kith_time deadline)
 {
@@ -132,10 +137,7 @@ TEST(one_write_may_exceed_the_bound)
     REQUIRE(net_begin(&net));
     REQUIRE(net_link(&net, &link, NULL));
     const size_t much = 20000000;
-    CHECK_EQ(
-        (int)TELL(&net, .op = NET_WRITE, .sock = link.sock, .n = much, .deadline = KITH_FOREVER)
-            .err,
-        0);
+    tell_write(&net, link.sock, much, KITH_FOREVER);
     CHECK_EQ((int)TELL(&net, .op = NET_WRITE, .sock = link.sock, .n = 1, .offset = much).err,
              (int)KITH_EFULL);
     peer_expect(link.peer, much, 0);
@@ -184,9 +186,7 @@ TEST(half_close_by_the_peer)
     shutdown(link.peer, SHUT_WR);
     net_expect(&net, link.sock, 10, 0);
     CHECK(NEXT(&net, kith_eof) != NULL);
-    CHECK_EQ(
-        (int)TELL(&net, .op = NET_WRITE, .sock = link.sock, .n = 700, .deadline = KITH_FOREVER).err,
-        0);
+    tell_write(&net, link.sock, 700, KITH_FOREVER);
     peer_expect(link.peer, 700, 0);
     CHECK_EQ((int)TELL(&net, .op = NET_CLOSE, .sock = link.sock).err, 0);
     peer_expect_end(link.peer);
@@ -202,10 +202,7 @@ TEST(half_close_by_the_actor)
     REQUIRE(net_begin(&net));
     REQUIRE(net_link(&net, &link, NULL));
     const size_t much = 8000000;
-    CHECK_EQ(
-        (int)TELL(&net, .op = NET_WRITE, .sock = link.sock, .n = much, .deadline = KITH_FOREVER)
-            .err,
-        0);
+    tell_write(&net, link.sock, much, KITH_FOREVER);
     CHECK_GT(TELL(&net, .op = NET_WAITING, .sock = link.sock).n, 0);
     CHECK_EQ((int)TELL(&net, .op = NET_FINISH, .sock = link.sock).err, 0);
     CHECK_EQ((int)TELL(&net, .op = NET_FINISH, .sock = link.sock).err, (int)KITH_ENOTCONN);
@@ -251,14 +248,19 @@ TEST(nothing_to_write)
 
 #define MUCH ((size_t)8000000) /* more than the system takes at once */
 
+static bool link_peer_finished(struct net *net, struct link *link)
+{
+    if (!net_link(net, link, NULL))
+        return false;
+    shutdown(link->peer, SHUT_WR);
+    return NEXT(net, kith_eof) != NULL;
+}
+
 TEST(over_when_the_peer_finished_first)
 {
     struct net net;
     struct link link;
-    REQUIRE(net_begin(&net));
-    REQUIRE(net_link(&net, &link, NULL));
-    shutdown(link.peer, SHUT_WR);
-    CHECK(NEXT(&net, kith_eof) != NULL);
+    REQUIRE(net_begin(&net) && link_peer_finished(&net, &link));
     CHECK_EQ((int)TELL(&net, .op = NET_FINISH, .sock = link.sock).err, 0);
     net_expect_closed(&net, link.sock, KITH_OK);
     peer_expect_end(link.peer);
@@ -271,10 +273,7 @@ TEST(over_at_once)
 {
     struct net net;
     struct link link;
-    REQUIRE(net_begin(&net));
-    REQUIRE(net_link(&net, &link, NULL));
-    shutdown(link.peer, SHUT_WR);
-    CHECK(NEXT(&net, kith_eof) != NULL);
+    REQUIRE(net_begin(&net) && link_peer_finished(&net, &link));
     CHECK_EQ((int)TELL(&net, .op = NET_FINISH_NEXT, .sock = link.sock, .next = NET_CLOSE).err, 0);
     const kith_closed *closed = NEXT(&net, kith_closed);
     REQUIRE(closed != NULL);
@@ -299,7 +298,6 @@ TEST(not_over_before_the_peer_finishes)
         peer_send(link.peer, 10, i);
         net_expect(&net, link.sock, 10, i);
     }
-    CHECK_EQ((int)TELL(&net, .op = NET_READING, .sock = link.sock, .on = true).err, 0);
     shutdown(link.peer, SHUT_WR);
     CHECK(NEXT(&net, kith_eof) != NULL);
     net_expect_closed(&net, link.sock, KITH_OK);
@@ -315,17 +313,13 @@ static void over_with_a_slow_reader(bool finish_first)
     struct link link;
     REQUIRE(net_begin(&net));
     REQUIRE(net_link(&net, &link, NULL));
-    CHECK_EQ(
-        (int)TELL(&net, .op = NET_WRITE, .sock = link.sock, .n = MUCH, .deadline = KITH_FOREVER)
-            .err,
-        0);
+    tell_write(&net, link.sock, MUCH, KITH_FOREVER);
     if (finish_first)
         CHECK_EQ((int)TELL(&net, .op = NET_FINISH, .sock = link.sock).err, 0);
     shutdown(link.peer, SHUT_WR);
     CHECK(NEXT(&net, kith_eof) != NULL);
     if (!finish_first)
         CHECK_EQ((int)TELL(&net, .op = NET_FINISH, .sock = link.sock).err, 0);
-    CHECK_EQ((int)TELL(&net, .op = NET_READING, .sock = link.sock, .on = true).err, 0);
     CHECK_GT(TELL(&net, .op = NET_WAITING, .sock = link.sock).n, 0);
     peer_expect(link.peer, MUCH, 0);
     peer_expect_end(link.peer);
@@ -349,13 +343,10 @@ TEST(over_by_the_deadline)
 {
     struct net net;
     struct link link;
-    REQUIRE(net_begin(&net));
-    REQUIRE(net_link(&net, &link, NULL));
+    REQUIRE(net_begin(&net) && link_peer_finished(&net, &link));
     kith_time by = kith_in(50 * KITH_MS);
-    CHECK_EQ((int)TELL(&net, .op = NET_WRITE, .sock = link.sock, .n = MUCH, .deadline = by).err, 0);
-    shutdown(link.peer, SHUT_WR);
-    CHECK(NEXT(&net, kith_eof) != NULL);
-    (void)TELL(&net, .op = NET_FINISH, .sock = link.sock);
+    tell_write(&net, link.sock, MUCH, by);
+    (void)TELL(&net, .op = NET_FINISH, .sock = link.sock); /* unless the time has passed already */
     net_expect_closed(&net, link.sock, KITH_ETIMEOUT);
     CHECK_GE(kith_now(), by);
     close(link.peer);
@@ -371,13 +362,8 @@ TEST(over_after_it_was_given)
     kith_ref other = net_port(&net);
     for (int finish_first = 0; finish_first < 2; finish_first++) {
         kith_ref finishes = finish_first ? net.port : other;
-        REQUIRE(net_link(&net, &link, NULL));
-        shutdown(link.peer, SHUT_WR);
-        CHECK(NEXT(&net, kith_eof) != NULL);
-        CHECK_EQ(
-            (int)TELL(&net, .op = NET_WRITE, .sock = link.sock, .n = MUCH, .deadline = KITH_FOREVER)
-                .err,
-            0);
+        REQUIRE(link_peer_finished(&net, &link));
+        tell_write(&net, link.sock, MUCH, KITH_FOREVER);
         if (finish_first)
             CHECK_EQ((int)TELL_TO(&net, finishes, .op = NET_FINISH, .sock = link.sock).err, 0);
         CHECK_EQ((int)TELL(&net, .op = NET_GIVE, .sock = link.sock, .to = other).err, 0);
@@ -397,10 +383,7 @@ TEST(over_while_it_is_given)
 {
     struct net net;
     struct link link;
-    REQUIRE(net_begin(&net));
-    REQUIRE(net_link(&net, &link, NULL));
-    shutdown(link.peer, SHUT_WR);
-    CHECK(NEXT(&net, kith_eof) != NULL);
+    REQUIRE(net_begin(&net) && link_peer_finished(&net, &link));
     CHECK_EQ((int)TELL(&net, .op = NET_FINISH_GIVE, .sock = link.sock, .to = net_port(&net)).err,
              0);
     CHECK(NEXT(&net, kith_given) != NULL);
@@ -415,11 +398,8 @@ TEST(a_reset_is_not_over)
 {
     struct net net;
     struct link link;
-    REQUIRE(net_begin(&net));
-    REQUIRE(net_link(&net, &link, NULL));
+    REQUIRE(net_begin(&net) && link_peer_finished(&net, &link));
     sem_init(&net_gate, 0, 0);
-    shutdown(link.peer, SHUT_WR);
-    CHECK(NEXT(&net, kith_eof) != NULL);
     REQUIRE(kith_send(net.self, net.port, order, .op = NET_WAIT_WRITE, .sock = link.sock) ==
             KITH_OK);
     REQUIRE(kith_send(net.self, net.port, order, .op = NET_FINISH, .sock = link.sock) == KITH_OK);
@@ -620,8 +600,7 @@ TEST(a_write_deadline_closes)
     REQUIRE(net_begin(&net));
     REQUIRE(net_link(&net, &link, NULL));
     kith_time by = kith_in(50 * KITH_MS);
-    CHECK_EQ((int)TELL(&net, .op = NET_WRITE, .sock = link.sock, .n = 20000000, .deadline = by).err,
-             0);
+    tell_write(&net, link.sock, 20000000, by);
     net_expect_closed(&net, link.sock, KITH_ETIMEOUT);
     CHECK_GE(kith_now(), by);
     close(link.peer);
@@ -635,10 +614,7 @@ TEST(a_write_with_an_early_deadline_behind_a_late_one)
     struct link link;
     REQUIRE(net_begin(&net));
     REQUIRE(net_link(&net, &link, &(kith_sock_options){.write_bytes_max = 16000000}));
-    CHECK_EQ(
-        (int)TELL(&net, .op = NET_WRITE, .sock = link.sock, .n = 8000000, .deadline = KITH_FOREVER)
-            .err,
-        0);
+    tell_write(&net, link.sock, 8000000, KITH_FOREVER);
     CHECK_EQ(
         (int)TELL(&net, .op = NET_WRITE, .sock = link.sock, .n = 10, .deadline = KITH_NOWAIT).err,
         0);
