@@ -193,6 +193,9 @@ static bool tree_count(struct kith_runtime *rt)
         counted[slot] = actor_at(rt, slot) != NULL;
     for (uint32_t slot = 0; slot < n; slot++) {
         struct kith_self *task = counted[slot] != 0 ? actor_at(rt, slot) : NULL;
+        if (task == NULL)
+            counted[slot] =
+                0; /* it has died since: it was added to nobody, and takes off nothing */
         struct kith_self *parent = task != NULL ? parent_counted(rt, task) : NULL;
         if (parent != NULL)
             left[kith__bits_slot(kith__task_bits(parent))]++;
