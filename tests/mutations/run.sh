@@ -59,7 +59,8 @@ build()
 passes()
 {
     (timeout "$limit" env KITH_STRESS_LIMIT_S=$((limit / 3)) TSAN_OPTIONS=halt_on_error=1 \
-        "$tree/$1/tests/$2" >"$tree/log" 2>&1) 2>/dev/null
+        "$tree/$1/tests/$2" >"$tree/log" 2>&1
+    exit $?) 2>/dev/null # a shell of its own, whose word on a crash is not ours
 }
 
 # good BUILD TEST: passes as it stands; asked once for each

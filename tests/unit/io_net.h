@@ -42,10 +42,9 @@ enum net_op {
     NET_PEER,
     NET_WAIT_WRITE,  /* waits for net_gate, then writes */
     NET_WRITE_CLOSE, /* writes, sets a read deadline, and closes, in one handler */
-    NET_FINISH_NEXT, /* finishes, and tells itself the next order, in one handler */
-    NET_GIVE_NEXT,   /* gives, and tells the receiver the next order, in one handler */
+    NET_FINISH_NEXT, /* finishes, and sends itself the next order, in one handler */
+    NET_GIVE_SAY,    /* gives, and sends the receiver an answer, in one handler */
     NET_FINISH_GIVE,
-    NET_NOTHING,
     NET_STOP
 };
 
@@ -60,7 +59,7 @@ KITH_MESSAGE(order, {
     uint16_t port;
     const char *address;
     const kith_sock_options *options;
-    enum net_op next; /* of a NET_..._NEXT, about the same socket */
+    enum net_op next; /* of NET_FINISH_NEXT, about the same socket */
 });
 
 KITH_MESSAGE(answer, {
@@ -120,12 +119,6 @@ static kith_err port_write(kith_self *self, const order *msg)
     return err;
 }
 
-/* Its answer comes to self, and is forwarded. */
-static void port_next(kith_self *self, const order *msg, kith_ref to)
-{
-    CHECK_EQ((int)kith_send(self, to, order, .op = msg->next, .sock = msg->sock), 0);
-}
-
 static void port_do(kith_self *self, const order *msg, answer *out)
 {
     switch (msg->op) {
@@ -166,17 +159,17 @@ static void port_do(kith_self *self, const order *msg, answer *out)
         break;
     case NET_FINISH_NEXT:
         out->err = kith_sock_finish(self, msg->sock);
-        port_next(self, msg, kith_self_ref(self));
+        CHECK_EQ(
+            (int)kith_send(self, kith_self_ref(self), order, .op = msg->next, .sock = msg->sock),
+            0);
         break;
     case NET_FINISH_GIVE:
         CHECK_EQ((int)kith_sock_finish(self, msg->sock), 0);
         out->err = kith_sock_give(self, msg->sock, msg->to);
         break;
-    case NET_GIVE_NEXT:
+    case NET_GIVE_SAY:
         out->err = kith_sock_give(self, msg->sock, msg->to);
-        port_next(self, msg, msg->to);
-        break;
-    case NET_NOTHING:
+        CHECK_EQ((int)kith_send(self, msg->to, answer), 0);
         break;
     case NET_CLOSE:
         out->err = kith_close(self, msg->sock);

@@ -393,23 +393,31 @@ TEST(over_while_it_is_given)
     net_end(&net);
 }
 
-/* A reset that came before the end is no orderly end, even if its event has not been seen. */
+/* A reset that came before the end is no orderly end, even if its event has not been seen: the actor
+ * is busy. (Now and then it has been seen all the same; hence several rounds.) */
+static void reset_while_busy(struct net *net)
+{
+    struct link link;
+    REQUIRE(link_peer_finished(net, &link));
+    REQUIRE(kith_send(net->self, net->port, order, .op = NET_WAIT_WRITE, .sock = link.sock) ==
+            KITH_OK);
+    REQUIRE(kith_send(net->self, net->port, order, .op = NET_FINISH, .sock = link.sock) == KITH_OK);
+    peer_reset(link.peer);
+    sem_post(&net_gate);
+    CHECK(NEXT(net, answer) != NULL);
+    CHECK(NEXT(net, answer) != NULL);
+    const kith_closed *closed = NEXT(net, kith_closed);
+    REQUIRE(closed != NULL);
+    CHECK(closed->reason == KITH_ECONNRESET || closed->reason == KITH_EPIPE);
+}
+
 TEST(a_reset_is_not_over)
 {
     struct net net;
-    struct link link;
-    REQUIRE(net_begin(&net) && link_peer_finished(&net, &link));
+    REQUIRE(net_begin(&net));
     sem_init(&net_gate, 0, 0);
-    REQUIRE(kith_send(net.self, net.port, order, .op = NET_WAIT_WRITE, .sock = link.sock) ==
-            KITH_OK);
-    REQUIRE(kith_send(net.self, net.port, order, .op = NET_FINISH, .sock = link.sock) == KITH_OK);
-    peer_reset(link.peer);
-    sem_post(&net_gate);
-    CHECK(NEXT(&net, answer) != NULL);
-    CHECK(NEXT(&net, answer) != NULL);
-    const kith_closed *closed = NEXT(&net, kith_closed);
-    REQUIRE(closed != NULL);
-    CHECK(closed->reason == KITH_ECONNRESET || closed->reason == KITH_EPIPE);
+    for (int i = 0; i < 20; i++)
+        reset_while_busy(&net);
     sem_destroy(&net_gate);
     net_end(&net);
 }
@@ -424,14 +432,11 @@ TEST(kith_given_keeps_its_place)
     kith_ref other = net_port(&net);
     sem_init(&net_gate, 0, 0);
     REQUIRE(kith_send(net.self, other, order, .op = NET_WAIT_WRITE, .sock = link.sock) == KITH_OK);
-    CHECK_EQ(
-        (int)TELL(&net, .op = NET_GIVE_NEXT, .sock = link.sock, .to = other, .next = NET_NOTHING)
-            .err,
-        0);
+    CHECK_EQ((int)TELL(&net, .op = NET_GIVE_SAY, .sock = link.sock, .to = other).err, 0);
     sem_post(&net_gate);
     CHECK(NEXT(&net, answer) != NULL); /* of NET_WAIT_WRITE */
     CHECK(NEXT(&net, kith_given) != NULL);
-    CHECK(NEXT(&net, answer) != NULL);
+    CHECK(NEXT(&net, answer) != NULL); /* of NET_GIVE_SAY */
     sem_destroy(&net_gate);
     close(link.peer);
     net_end(&net);
