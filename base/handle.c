@@ -14,6 +14,7 @@
 /* H3: where the generations of the next table with this number begin. */
 static pthread_mutex_t numbers_lock = PTHREAD_MUTEX_INITIALIZER;
 static uint32_t next_gen[KITH__TABLES_MAX];
+static uint32_t next_chunk[KITH__TABLES_MAX]; /* the first whose generations are not used up */
 static uint32_t numbers_used;
 static uint32_t numbers_turn;
 
@@ -23,7 +24,7 @@ static int number_take(void)
     pthread_mutex_lock(&numbers_lock);
     for (uint32_t i = 0; i < KITH__TABLES_MAX && found < 0; i++) {
         uint32_t n = (numbers_turn + i) % KITH__TABLES_MAX;
-        if ((numbers_used & 1u << n) == 0 && next_gen[n] < KITH__GEN_MAX - 1)
+        if ((numbers_used & 1u << n) == 0 && next_chunk[n] < CHUNKS_MAX)
             found = (int)n;
     }
     if (found >= 0) {
@@ -34,11 +35,16 @@ static int number_take(void)
     return found;
 }
 
-static void number_give(uint32_t number, uint32_t gen)
+/* A table whose slots have seen many generations leaves their numbers for good: the next one begins
+ * with fresh slots and with the first generation. */
+static void number_give(uint32_t number, uint32_t last_gen, uint32_t chunks)
 {
+    bool worn = last_gen >= KITH__GEN_MAX / 2;
     pthread_mutex_lock(&numbers_lock);
     numbers_used &= ~(1u << number);
-    next_gen[number] = gen;
+    next_gen[number] = worn ? 0 : last_gen;
+    if (worn)
+        next_chunk[number] = chunks;
     pthread_mutex_unlock(&numbers_lock);
 }
 
@@ -50,12 +56,14 @@ kith_err kith__table_open(struct kith__table *table, const kith_allocator *alloc
         return KITH_EAGAIN;
     table->number = (uint32_t)number;
     table->first_gen = next_gen[number] + 1;
+    table->first_chunk = next_chunk[number];
+    kith__store_rlx(&table->chunk_count, table->first_chunk);
     table->allocator = allocator;
     /* Mapped, not allocated: 4 MiB, of which only what is used is ever touched. */
     table->chunks = mmap(NULL, CHUNKS_MAX * sizeof *table->chunks, PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (table->chunks == MAP_FAILED) {
-        number_give(table->number, next_gen[number]);
+        number_give(table->number, next_gen[number], table->first_chunk);
         return KITH_ENOMEM;
     }
     pthread_mutex_init(&table->lock, NULL);
@@ -78,7 +86,7 @@ void kith__table_close(struct kith__table *table)
 {
     uint32_t last = table->first_gen;
     uint32_t n = kith__load_rlx(&table->chunk_count); /* all other threads have been joined */
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = table->first_chunk; i < n; i++) {
         struct kith__chunk *chunk = &table->chunks[i];
         uint32_t gen = chunk_last_gen(chunk);
         last = gen > last ? gen : last;
@@ -87,7 +95,7 @@ void kith__table_close(struct kith__table *table)
     }
     munmap(table->chunks, CHUNKS_MAX * sizeof *table->chunks);
     pthread_mutex_destroy(&table->lock);
-    number_give(table->number, last);
+    number_give(table->number, last, n);
 }
 
 static uint64_t bits_make(const struct kith__table *table, uint32_t kind, uint32_t slot,

@@ -13,7 +13,8 @@
  *      never names a second object, however long the process runs: ten million new objects a second
  *      for a century retire 15 million of 67 million slots.
  *  H3. Tables that have the same runtime number one after the other continue each other's
- *      generations, so that a handle of a runtime that has ended is stale in the next one.
+ *      generations, so that a handle of a runtime that has ended is stale in the next one; or, when
+ *      half of them are used, have other slots.
  *  H4. Memory that has never been an object reads as dead: chunks are zeroed and their slots
  *      numbered before they are published.
  *
@@ -108,6 +109,7 @@ struct kith__table {
     KITH__ATOMIC(uint32_t) chunk_count;
     uint32_t number; /* the runtime's */
     uint32_t first_gen;
+    uint32_t first_chunk; /* those before it belonged to tables with the same number */
     const kith_allocator *allocator;
     pthread_mutex_t lock;
     struct kith__class_shared shared[KITH__CLASSES];

@@ -158,7 +158,7 @@ struct kith_runtime {
     bool stall_handler;
     KITH__ATOMIC(uint32_t) ending; /* the workers leave when they find nothing to do */
     pthread_mutex_t park_lock;
-    uint32_t parked_last;                   /* under park_lock */
+    uint32_t parked_last;                 /* under park_lock */
     KITH__ATOMIC(uint32_t) shutting_down; /* new work is refused */
 
     _Alignas(KITH__CACHE_LINE) struct kith__task_list shared;

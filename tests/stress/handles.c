@@ -15,7 +15,7 @@
 #define ROOM 2000u
 #define KIND KITH__KIND_ACTOR
 #define BYTES 64u
-#define SLOTS_MAX (MAKERS * (ROOM + 8 * KITH__CHUNK_SLOTS))
+#define SLOTS_MAX ((uint64_t)MAKERS * (ROOM + 8 * KITH__CHUNK_SLOTS))
 
 static struct kith__table table;
 static KITH__ATOMIC(uint32_t) making;
@@ -53,7 +53,8 @@ static void maker_main(unsigned index)
     memset(&cache, 0, sizeof cache);
     stress_random(&random, index);
     for (uint64_t i = 0; i < steps; i++) {
-        bool many = i / (2 * ROOM) % 2 == 0; /* it swells and shrinks, so that slots wander */
+        bool many =
+            i / (UINT64_C(2) * ROOM) % 2 == 0; /* it swells and shrinks, so that slots wander */
         bool grow = n == 0 || (n < ROOM && kith__random_below(&random, 4) < (many ? 3 : 1));
         if (grow) {
             objects[n] = object_new(&cache, index);
@@ -105,7 +106,7 @@ TEST(makers_and_a_finder)
     for (uint64_t i = stress_times(150); i-- > 0 && test_failures == 0;) {
         memset(latest_gen, 0, sizeof latest_gen);
         REQUIRE(kith__table_open(&table, NULL) == KITH_OK);
-        steps = 20 * ROOM;
+        steps = UINT64_C(20) * ROOM;
         kith__store_rlx(&making, MAKERS);
         stress_threads(MAKERS + 1, either, NULL);
         kith__table_close(&table);

@@ -13,7 +13,7 @@
 #include "mailbox/inbox.h"
 
 #define SENDERS 3u
-#define EACH 2000u
+#define EACH UINT64_C(2000)
 
 struct receiver {
     kith__inbox inbox;

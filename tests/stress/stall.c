@@ -17,7 +17,7 @@
 #define SLEEPERS 20u
 #define TICKS 40u
 #define WORKERS_OWN 300u /* more than a ring holds */
-#define LATE_MAX (SLEEPERS * TICKS)
+#define LATE_MAX ((size_t)SLEEPERS * TICKS)
 #define HOG_NS (20 * KITH_SECOND) /* then it gives up: nobody was served */
 
 KITH_MESSAGE(begin, { uint64_t limit_ns; });

@@ -379,7 +379,8 @@ TEST(a_table_goes_on_where_the_last_one_of_its_number_ended)
     }
 }
 
-/* H2: at the end of its generations a slot is retired, and takes its table's number with it. */
+/* H2, H3: at the end of its generations a slot is retired; the next table with the same number has
+ * other slots. */
 TEST(a_slot_at_its_last_generation_is_retired)
 {
     REQUIRE(start());
@@ -400,11 +401,19 @@ TEST(a_slot_at_its_last_generation_is_retired)
         CHECK(next != slot);
     }
     uint32_t worn = table.number;
+    uint32_t used = kith__load_rlx(&table.chunk_count) * KITH__CHUNK_SLOTS;
     finish();
+    unsigned seen = 0;
     for (unsigned i = 0; i < 2 * KITH__TABLES_MAX; i++) {
         REQUIRE(start());
-        CHECK_NE(table.number, worn);
         CHECK(table.first_gen < KITH__GEN_MAX);
+        REQUIRE(make(&other) != NULL);
+        if (table.number == worn) {
+            CHECK(kith__bits_slot(other) >= used);
+            CHECK(kith__handle_find(&table, bits) == NULL);
+            seen++;
+        }
         finish();
     }
+    CHECK_LT(0u, seen);
 }

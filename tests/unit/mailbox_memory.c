@@ -95,7 +95,7 @@ TEST(each_size_has_its_room)
     for (size_t body = 0; body <= 1100; body++)
         size_is_right(body);
     /* Around the ends of all classes, and of the largest. */
-    for (size_t base = 256; base <= 2 * KITH__CLASS_BYTES_MAX; base *= 2)
+    for (size_t base = 256; base <= (size_t)2 * KITH__CLASS_BYTES_MAX; base *= 2)
         for (size_t quarter = 4; quarter <= 8; quarter++)
             for (size_t near = 0; near < 3; near++)
                 size_is_right(base / 4 * quarter - KITH__MSG_HEADER_BYTES - 1 + near);
