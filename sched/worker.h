@@ -28,7 +28,8 @@
 /* worker.c */
 void kith__worker_run(struct kith__worker *w);
 void kith__worker_clock(struct kith__worker *w);
-bool kith__turn_over_slow(struct kith__worker *w);
+/* Reads the clock; whether the turn has lasted long enough. */
+bool kith__turn_over(struct kith__worker *w);
 struct kith_self *kith__slot_take_slow(struct kith__worker *w);
 bool kith__steal_all(struct kith__worker *w, struct kith__worker *victim);
 
@@ -165,10 +166,10 @@ static inline void kith__schedule_overloaded(struct kith__ctx *ctx, struct kith_
     kith__schedule(ctx, task);
 }
 
-/* To be asked after each message: whether the turn has lasted long enough. */
-static inline bool kith__turn_over(struct kith__worker *w)
+/* After each message: whether the clock is to be read. */
+static inline bool kith__clock_due(struct kith__worker *w)
 {
-    return KITH__UNLIKELY(--w->until_clock == 0) && kith__turn_over_slow(w);
+    return KITH__UNLIKELY(--w->until_clock == 0);
 }
 
 #endif

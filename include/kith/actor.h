@@ -25,7 +25,8 @@
  * shuts down, leaves first.
  *
  * Order: messages from one sender to one receiver arrive in the order in which they were sent. A
- * signal (stop, down) overtakes ordinary messages that have not been handled yet.
+ * signal (stop, down) overtakes ordinary messages that wait: at most 64 more of them, or those of some
+ * 30 microseconds, are handled before it.
  *
  * kith_self * is who is acting: the actor inside its handler, or an attached thread (runtime.h). It
  * is valid in that handler, on that thread; elsewhere every call answers KITH_EPERM.
@@ -109,8 +110,8 @@ KITH_API kith_ref kith_self_ref(kith_self *self);
 KITH_API kith_ref kith_parent(kith_self *self);
 KITH_API kith_ref kith_sender(kith_self *self);
 
-/* Tells an actor to stop after the message that it is handling, before any other. Its reason is
- * KITH_OK. Stopping oneself ends the current handler normally and then the actor.
+/* Tells an actor to stop, as a signal: after the message that it is handling, or very few more. Its
+ * reason is KITH_OK. Stopping oneself ends the current handler normally and then the actor.
  * Thread: self's. Blocks: no. Errors: KITH_EPERM, KITH_EBADREF, KITH_EDEAD, KITH_ENOMEM. */
 KITH_API kith_err kith_stop(kith_self *self, kith_ref actor);
 

@@ -536,7 +536,8 @@ TEST_ON_WORKERS(a_stop_overtakes_what_waits)
     CHECK_EQ(kith__load_seq(&count), 0);
 }
 
-/* The stop comes when the actor has taken its messages out of the mailbox already. */
+/* The stop comes when the actor has taken its messages out of the mailbox already: it looks there again
+ * whenever it reads the clock, after 64 messages at the latest. */
 TEST_ON_WORKERS(a_stop_overtakes_what_has_been_taken)
 {
     static KITH__ATOMIC(int) count;
@@ -550,14 +551,14 @@ TEST_ON_WORKERS(a_stop_overtakes_what_has_been_taken)
     do_later(e, actor, do_wait, &first);
     gate_await(&first);
     do_later(e, actor, do_wait, &second);
-    for (int i = 0; i < 10; i++)
+    for (int i = 0; i < 1000; i++)
         do_later(e, actor, count_up, &count);
     kith__store_seq(&first.open, 1);
     gate_await(&second); /* taken together with what was sent after it */
     CHECK_EQ(kith_stop(e->self, actor), KITH_OK);
     kith__store_seq(&second.open, 1);
     CHECK_EQ(await_down(e, actor), KITH_OK);
-    CHECK_EQ(kith__load_seq(&count), 0);
+    CHECK_LE(kith__load_seq(&count), 64);
 }
 
 struct listener {
