@@ -125,6 +125,8 @@ void kith__detach(struct kith_co *co);
 
 /* runtime.c */
 void kith__runtime_free(struct kith_runtime *rt);
+/* Whether rt was started and not freed since: what refuses calls after a shutdown. */
+bool kith__runtime_lives(const struct kith_runtime *rt);
 
 /* stats.c */
 uint64_t kith__actors_alive(struct kith_runtime *rt);

@@ -74,6 +74,33 @@ static void locks_open(struct kith_runtime *rt)
     pthread_condattr_destroy(&monotonic);
 }
 
+/* ---- which runtimes live: at most as many as there are numbers ---- */
+
+static pthread_mutex_t live_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct kith_runtime *live[KITH__TABLES_MAX]; /* under the lock */
+
+static void live_put(const struct kith_runtime *before, struct kith_runtime *after)
+{
+    pthread_mutex_lock(&live_lock);
+    for (unsigned i = 0; i < KITH__TABLES_MAX; i++) {
+        if (live[i] != before)
+            continue;
+        live[i] = after;
+        break;
+    }
+    pthread_mutex_unlock(&live_lock);
+}
+
+bool kith__runtime_lives(const struct kith_runtime *rt)
+{
+    bool lives = false;
+    pthread_mutex_lock(&live_lock);
+    for (unsigned i = 0; i < KITH__TABLES_MAX && rt != NULL; i++)
+        lives |= live[i] == rt;
+    pthread_mutex_unlock(&live_lock);
+    return lives;
+}
+
 static void memory_free(struct kith_runtime *rt)
 {
     kith_allocator allocator = rt->allocator;
@@ -92,6 +119,7 @@ static void memory_free(struct kith_runtime *rt)
 
 void kith__runtime_free(struct kith_runtime *rt)
 {
+    live_put(rt, NULL);
     kith__pool_stop(rt);
     kith__io_close(rt);
     memory_free(rt);
@@ -135,6 +163,7 @@ kith_err kith_start(const kith_config *config, kith_runtime **runtime)
         memory_free(rt);
         return err;
     }
+    live_put(NULL, rt);
     *runtime = rt;
     return KITH_OK;
 }

@@ -81,7 +81,8 @@ static uint32_t slots_of(struct kith_runtime *rt)
     return kith__load_seq(&rt->table.chunk_count) * KITH__CHUNK_SLOTS; /* S1 */
 }
 
-static void left_log(struct kith_runtime *rt)
+/* own: how many of the attached threads are the caller's own doing. */
+static void left_log(struct kith_runtime *rt, uint32_t own)
 {
     uint32_t n = slots_of(rt);
     uint32_t named = 0;
@@ -95,7 +96,7 @@ static void left_log(struct kith_runtime *rt)
     }
     pthread_mutex_lock(&rt->lock);
     uint64_t alive = kith__actors_alive(rt);
-    uint32_t attached = rt->attached;
+    uint32_t attached = rt->attached - own;
     pthread_mutex_unlock(&rt->lock);
     kith__log(&rt->log, KITH_LOG_WARN, "left at the deadline: %llu actors, %u attached threads",
               (unsigned long long)alive, attached);
@@ -103,13 +104,13 @@ static void left_log(struct kith_runtime *rt)
 
 kith_err kith_join(kith_runtime *runtime, kith_time deadline)
 {
-    if (runtime == NULL)
+    if (!kith__runtime_lives(runtime))
         return KITH_EINVAL;
     if (kith__ctx_here != NULL && kith__ctx_here->worker != NULL)
         return KITH_EPERM;
     kith_err err = quiet_wait(runtime, UINT32_MAX, deadline);
     if (err == KITH_ETIMEOUT)
-        left_log(runtime);
+        left_log(runtime, 0);
     return err;
 }
 
@@ -267,7 +268,7 @@ static void shutdown_give_up(struct kith_runtime *rt)
 
 kith_err kith_shutdown(kith_runtime *runtime, kith_time deadline)
 {
-    if (runtime == NULL)
+    if (!kith__runtime_lives(runtime))
         return KITH_EINVAL;
     struct kith__ctx *here = kith__ctx_here; /* the thread may be attached to another runtime */
     if (here != NULL && (here->rt == runtime || here->worker != NULL))
@@ -280,7 +281,7 @@ kith_err kith_shutdown(kith_runtime *runtime, kith_time deadline)
         kith__store_seq(&runtime->shutting_down, 1); /* S1, S2 */
         err = stop_all(&co->ctx, deadline);
         if (err == KITH_ETIMEOUT)
-            left_log(runtime);
+            left_log(runtime, 1);
         kith__detach(co);
     }
     kith__ctx_here = here;

@@ -50,7 +50,7 @@ static void fill(const struct kith__counters *sum, kith_stats *stats)
 
 kith_err kith_stats_get(kith_runtime *runtime, kith_stats *stats)
 {
-    if (runtime == NULL || stats == NULL)
+    if (stats == NULL || !kith__runtime_lives(runtime))
         return KITH_EINVAL;
     struct kith__counters sum;
     memset(&sum, 0, sizeof sum);

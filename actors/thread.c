@@ -153,7 +153,7 @@ static bool is_here(const struct kith_co *co)
 
 kith_self *kith_co_self(kith_co *co)
 {
-    return co != NULL ? co->task : NULL;
+    return is_here(co) ? co->task : NULL;
 }
 
 kith_err kith_receive(kith_co *co, kith_time deadline, kith_msg **msg)
@@ -324,7 +324,7 @@ void kith__detach(struct kith_co *co)
 
 kith_err kith_attach(kith_runtime *runtime, kith_self **self, kith_co **co)
 {
-    if (runtime == NULL || self == NULL)
+    if (self == NULL || !kith__runtime_lives(runtime))
         return KITH_EINVAL;
     if (kith__ctx_here != NULL)
         return KITH_EPERM;

@@ -31,6 +31,8 @@ function(kith_internal_target target)
     kith_c_target(${target})
     target_include_directories(${target} PRIVATE
         "${PROJECT_SOURCE_DIR}" "${PROJECT_SOURCE_DIR}/include")
+    # Assertions name their file as it is in the tree, not where this machine has the tree.
+    target_compile_options(${target} PRIVATE "-fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=")
     target_link_libraries(${target} PRIVATE Threads::Threads ConcurrencyKit::ck)
     target_compile_definitions(${target} PRIVATE
         "KITH__VERSION=\"${PROJECT_VERSION}\"" $<$<BOOL:${KITH_MALLOC}>:KITH_MALLOC=1>)

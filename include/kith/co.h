@@ -39,7 +39,8 @@ KITH_API kith_err kith_ask_copy(kith_co *co, kith_ref to, kith_time deadline, ki
  * Errors: KITH_ESHUTDOWN, KITH_EPERM, KITH_EINVAL (KITH_FOREVER). */
 KITH_API kith_err kith_sleep(kith_co *co, kith_time deadline);
 
-/* The self of a co, for the calls that need one. Thread: co's. Errors: NULL for NULL. */
+/* The self of a co, for the calls that need one.
+ * Thread: co's. Blocks: no. Errors: NULL on another thread, after kith_detach, and for NULL. */
 KITH_API kith_self *kith_co_self(kith_co *co);
 
 KITH_END_DECLS

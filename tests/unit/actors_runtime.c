@@ -516,3 +516,24 @@ TEST(a_stalled_turn_is_logged)
     env_close(e);
     free(e);
 }
+
+/* ---- after the end ---- */
+
+TEST(a_runtime_that_has_ended_is_refused)
+{
+    kith_runtime *rt = NULL;
+    kith_self *self = NULL;
+    kith_co *co = NULL;
+    kith_stats stats;
+    const kith_config config = {.workers = 1};
+    REQUIRE(kith_start(&config, &rt) == KITH_OK);
+    REQUIRE(kith_attach(rt, &self, &co) == KITH_OK);
+    CHECK(kith_co_self(co) == self);
+    CHECK_EQ(kith_detach(self), KITH_OK);
+    CHECK(kith_co_self(co) == NULL);
+    REQUIRE(kith_shutdown(rt, PATIENCE) == KITH_OK);
+    CHECK_EQ(kith_stats_get(rt, &stats), KITH_EINVAL);
+    CHECK_EQ(kith_join(rt, KITH_NOWAIT), KITH_EINVAL);
+    CHECK_EQ(kith_attach(rt, &self, &co), KITH_EINVAL);
+    CHECK_EQ(kith_shutdown(rt, KITH_NOWAIT), KITH_EINVAL);
+}
