@@ -34,9 +34,9 @@ struct kith__actors {
     uint32_t *children_left;
     uint8_t *counted;
     uint32_t slots;
-    bool stop_failed;    /* a stop could not be sent: memory was out */
-    bool shutdown_runs;  /* under rt->lock */
-    struct kith_co *cos; /* under rt->lock */
+    KITH__ATOMIC(uint32_t) stop_failed; /* a stop could not be sent: memory was out */
+    bool shutdown_runs;                 /* under rt->lock */
+    struct kith_co *cos;                /* under rt->lock */
 };
 
 static inline struct kith__actors *kith__actors_of(struct kith_runtime *rt)
@@ -127,6 +127,9 @@ void kith__detach(struct kith_co *co);
 void kith__runtime_free(struct kith_runtime *rt);
 /* Whether rt was started and not freed since: what refuses calls after a shutdown. */
 bool kith__runtime_lives(const struct kith_runtime *rt);
+/* The same, and it is not freed before kith__runtime_unpin. */
+bool kith__runtime_pin(struct kith_runtime *rt);
+void kith__runtime_unpin(struct kith_runtime *rt);
 
 /* stats.c */
 uint64_t kith__actors_alive(struct kith_runtime *rt);

@@ -263,6 +263,8 @@ kith_err kith_ask_then_copy(kith_self *self, kith_ref to, kith_time deadline, ki
         return KITH_EPERM;
     if (then == NULL || !kith__type_ok(type) || body == NULL)
         return KITH_EINVAL;
+    if (kith__bits_kind(to.bits) != KITH__KIND_ACTOR)
+        return KITH_EBADREF; /* a question cannot be asked */
     if (type->body_bytes > KITH_MESSAGE_BYTES_MAX)
         return KITH_EMSGSIZE;
     struct kith__ask *ask = ask_new(ctx, self, to.bits);

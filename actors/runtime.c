@@ -9,6 +9,7 @@
 #include "io/loop.h"
 #include "sched/worker.h"
 #include <kith/runtime.h>
+#include <signal.h>
 #include <string.h>
 
 #define SHUTDOWN_NS (5 * KITH_SECOND)
@@ -23,7 +24,7 @@ const char *kith__name_of(const void *behavior)
 static bool config_ok(const kith_config *config)
 {
     return config->workers <= KITH_WORKERS_MAX && config->log_level <= KITH_LOG_NONE &&
-           config->stall_signal >= 0 &&
+           config->stall_signal >= 0 && config->stall_signal < _NSIG &&
            (config->allocator.alloc == NULL) == (config->allocator.free == NULL);
 }
 
@@ -77,7 +78,8 @@ static void locks_open(struct kith_runtime *rt)
 /* ---- which runtimes live: at most as many as there are numbers ---- */
 
 static pthread_mutex_t live_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct kith_runtime *live[KITH__TABLES_MAX]; /* under the lock */
+static pthread_cond_t live_changed = PTHREAD_COND_INITIALIZER;
+static struct kith_runtime *live[KITH__TABLES_MAX]; /* under the lock, as their pins are */
 
 static void live_put(const struct kith_runtime *before, struct kith_runtime *after)
 {
@@ -88,6 +90,36 @@ static void live_put(const struct kith_runtime *before, struct kith_runtime *aft
         live[i] = after;
         break;
     }
+    pthread_mutex_unlock(&live_lock);
+}
+
+/* Takes rt out of the list, and waits for those who look at it. */
+static void live_end(struct kith_runtime *rt)
+{
+    live_put(rt, NULL);
+    pthread_mutex_lock(&live_lock);
+    while (rt->pins > 0)
+        pthread_cond_wait(&live_changed, &live_lock);
+    pthread_mutex_unlock(&live_lock);
+}
+
+bool kith__runtime_pin(struct kith_runtime *rt)
+{
+    bool lives = false;
+    pthread_mutex_lock(&live_lock);
+    for (unsigned i = 0; i < KITH__TABLES_MAX && rt != NULL; i++)
+        lives |= live[i] == rt;
+    if (lives)
+        rt->pins++;
+    pthread_mutex_unlock(&live_lock);
+    return lives;
+}
+
+void kith__runtime_unpin(struct kith_runtime *rt)
+{
+    pthread_mutex_lock(&live_lock);
+    rt->pins--;
+    pthread_cond_broadcast(&live_changed);
     pthread_mutex_unlock(&live_lock);
 }
 
@@ -119,7 +151,7 @@ static void memory_free(struct kith_runtime *rt)
 
 void kith__runtime_free(struct kith_runtime *rt)
 {
-    live_put(rt, NULL);
+    live_end(rt);
     kith__pool_stop(rt);
     kith__io_close(rt);
     memory_free(rt);

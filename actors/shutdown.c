@@ -104,13 +104,14 @@ static void left_log(struct kith_runtime *rt, uint32_t own)
 
 kith_err kith_join(kith_runtime *runtime, kith_time deadline)
 {
-    if (!kith__runtime_lives(runtime))
-        return KITH_EINVAL;
     if (kith__ctx_here != NULL && kith__ctx_here->worker != NULL)
         return KITH_EPERM;
+    if (!kith__runtime_pin(runtime))
+        return KITH_EINVAL;
     kith_err err = quiet_wait(runtime, UINT32_MAX, deadline);
     if (err == KITH_ETIMEOUT)
         left_log(runtime, 0);
+    kith__runtime_unpin(runtime);
     return err;
 }
 
@@ -131,7 +132,7 @@ static struct kith_self *parent_counted(struct kith_runtime *rt, struct kith_sel
 static void stop_or_remember(struct kith__ctx *ctx, struct kith_self *task)
 {
     if (kith__stop_send(ctx, kith__task_bits(task)) == KITH_ENOMEM)
-        kith__actors_of(ctx->rt)->stop_failed = true;
+        kith__store_rlx(&kith__actors_of(ctx->rt)->stop_failed, 1);
 }
 
 void kith__death_counts(struct kith__ctx *ctx, struct kith_self *task)
@@ -210,7 +211,7 @@ static void tree_stop(struct kith__ctx *ctx)
     struct kith_runtime *rt = ctx->rt;
     struct kith__actors *actors = kith__actors_of(rt);
     pthread_mutex_lock(&actors->stop_lock);
-    actors->stop_failed = false;
+    kith__store_rlx(&actors->stop_failed, 0);
     bool counted = tree_count(rt);
     uint32_t n = slots_of(rt);
     for (uint32_t slot = 0; slot < n; slot++) {
@@ -228,12 +229,27 @@ static void threads_tell(struct kith__ctx *ctx)
     pthread_mutex_lock(&rt->lock);
     for (struct kith_co *co = kith__actors_of(rt)->cos; co != NULL; co = co->next)
         if (&co->ctx != ctx && kith__stop_send(ctx, kith__task_bits(co->task)) == KITH_ENOMEM)
-            kith__actors_of(rt)->stop_failed = true;
+            kith__store_rlx(&kith__actors_of(rt)->stop_failed, 1);
     pthread_mutex_unlock(&rt->lock);
 }
 
 /* Memory for a stop may have been out: then it is tried again after a while. */
 #define AGAIN_NS (50 * KITH_MS)
+
+/* Until all is quiet, the deadline passes, or a stop could not be sent. */
+static kith_err wait_while_told(struct kith_runtime *rt, kith_time deadline)
+{
+    kith_err err;
+    kith_time now = rt->driver->now();
+    bool failed;
+    do {
+        kith_time again = now + AGAIN_NS;
+        err = quiet_wait(rt, 1, deadline < again ? deadline : again);
+        now = rt->driver->now();
+        failed = kith__load_rlx(&kith__actors_of(rt)->stop_failed) != 0;
+    } while (err == KITH_ETIMEOUT && now < deadline && !failed);
+    return err;
+}
 
 static kith_err stop_all(struct kith__ctx *ctx, kith_time deadline)
 {
@@ -241,10 +257,7 @@ static kith_err stop_all(struct kith__ctx *ctx, kith_time deadline)
     do {
         tree_stop(ctx);
         threads_tell(ctx);
-        kith_time again = ctx->rt->driver->now() + AGAIN_NS;
-        err = quiet_wait(ctx->rt, 1, deadline < again ? deadline : again);
-        if (err == KITH_ETIMEOUT && !kith__actors_of(ctx->rt)->stop_failed)
-            err = quiet_wait(ctx->rt, 1, deadline);
+        err = wait_while_told(ctx->rt, deadline);
     } while (err == KITH_ETIMEOUT && ctx->rt->driver->now() < deadline);
     return err;
 }

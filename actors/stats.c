@@ -50,7 +50,7 @@ static void fill(const struct kith__counters *sum, kith_stats *stats)
 
 kith_err kith_stats_get(kith_runtime *runtime, kith_stats *stats)
 {
-    if (stats == NULL || !kith__runtime_lives(runtime))
+    if (stats == NULL || !kith__runtime_pin(runtime))
         return KITH_EINVAL;
     struct kith__counters sum;
     memset(&sum, 0, sizeof sum);
@@ -66,5 +66,6 @@ kith_err kith_stats_get(kith_runtime *runtime, kith_stats *stats)
     stats->messages = kith__msg_pool_count(&runtime->messages);
     for (uint32_t i = 0; i < runtime->worker_count; i++)
         stats->turns += kith__load_rlx(&runtime->workers[i].turns);
+    kith__runtime_unpin(runtime);
     return KITH_OK;
 }

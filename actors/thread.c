@@ -194,6 +194,8 @@ kith_err kith_ask_copy(kith_co *co, kith_ref to, kith_time deadline, kith_msg **
         return KITH_EINVAL;
     if (!is_here(co))
         return KITH_EPERM;
+    if (kith__bits_kind(to.bits) != KITH__KIND_ACTOR)
+        return KITH_EBADREF; /* a question cannot be asked */
     if (type->body_bytes > KITH_MESSAGE_BYTES_MAX)
         return KITH_EMSGSIZE;
     struct kith_msg *msg = kith__msg_make(co->ctx.cache, type->body_bytes);

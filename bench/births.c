@@ -12,6 +12,7 @@
  */
 #include "bench/bench.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -190,13 +191,17 @@ static const kith_behavior sky_judge = {
     .handlers = KITH_HANDLERS(sky_judge, bench_go, sky_sum),
 };
 
-/* n is rounded down to a power of ten: the tree is full. */
+/* The tree is full: with another n the sum, and what is measured, would be that of another tree. */
 static void run_skynet(bench *b)
 {
     uint64_t leaves = 1;
-    while (leaves * SKY_FANOUT <= b->n)
+    while (leaves < b->n)
         leaves *= SKY_FANOUT;
-    b->n = b->result->n = leaves;
+    if (leaves != b->n) {
+        fprintf(stderr, "kith-bench: skynet: n must be a power of ten, not %llu\n",
+                (unsigned long long)b->n);
+        exit(2);
+    }
     bench_go_and_wait(b, kith_spawn(b->self, &sky_judge, NULL));
     bench_add_extra(b->result, "ms", (double)b->result->elapsed_ns / 1e6);
 }

@@ -50,7 +50,11 @@ static void say_hello(kith_self *self, kith_co *co, KITH_UNUSED void *arg)
         kith_fail(self, KITH_EFAILED);
 }
 
-int main(void)
+int main(int argc, KITH_UNUSED char **argv)
 {
+    if (argc > 1) {
+        fprintf(stderr, "usage: 01_hello\n");
+        return 2;
+    }
     return kith_main(NULL, say_hello, NULL);
 }

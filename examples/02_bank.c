@@ -183,7 +183,11 @@ static void bank(kith_self *self, kith_co *co, KITH_UNUSED void *arg)
         kith_fail(self, KITH_EFAILED);
 }
 
-int main(void)
+int main(int argc, KITH_UNUSED char **argv)
 {
+    if (argc > 1) {
+        fprintf(stderr, "usage: 02_bank\n");
+        return 2;
+    }
     return kith_main(NULL, bank, NULL);
 }

@@ -67,7 +67,11 @@ static void play(kith_self *self, kith_co *co, KITH_UNUSED void *arg)
         kith_fail(self, KITH_EFAILED);
 }
 
-int main(void)
+int main(int argc, KITH_UNUSED char **argv)
 {
+    if (argc > 1) {
+        fprintf(stderr, "usage: 03_ping_pong\n");
+        return 2;
+    }
     return kith_main(NULL, play, NULL);
 }

@@ -479,6 +479,8 @@ KITH_ON(client, name_taken)
     kith_err err = tell(self, me, text, msg->name.text);
     if (err != KITH_OK || !msg->yours)
         return err == KITH_OK ? go_on(self, me) : err;
+    if (strcmp(me->name.text, msg->name.text) == 0)
+        return go_on(self, me); /* one's own: no news for the room */
     me->name = msg->name;
     return kith_send(self, me->room, rename_me, .now = me->name);
 }

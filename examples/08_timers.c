@@ -15,7 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { TIMERS = 1000000, SLICE = 1000, DEADLINES = 300 };
+enum { TIMERS = 1000000, SLICE = 100, DEADLINES = 300 };
 
 KITH_MESSAGE(set_slice, { int from; });
 KITH_MESSAGE(ring, {
@@ -131,7 +131,11 @@ static void timers(kith_self *self, kith_co *co, KITH_UNUSED void *arg)
         kith_fail(self, KITH_EFAILED);
 }
 
-int main(void)
+int main(int argc, KITH_UNUSED char **argv)
 {
+    if (argc > 1) {
+        fprintf(stderr, "usage: 08_timers\n");
+        return 2;
+    }
     return kith_main(NULL, timers, NULL);
 }

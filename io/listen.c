@@ -12,6 +12,9 @@
  *      does nothing in between, so it is never busy. (If there is no memory for the timer either,
  *      its event goes behind all other messages of its owner: see S7 in socket.c.)
  *  A3. It logs that it pauses once, until it has taken all that waited.
+ *  A4. An error of a single connection takes that connection from the system, so the next may be
+ *      better. The same numbers can also stand for what does not pass (a firewall's EPERM): a turn
+ *      full of them, and nothing else, is a pause as in A2.
  *
  * Threads: the owner's turn only.
  *
@@ -120,12 +123,13 @@ static kith_err arrive(struct kith__ctx *ctx, struct kith__sock *listener, struc
     return KITH_OK;
 }
 
-enum outcome { MORE, NO_MORE, GONE };
+/* Taken, or lost to a passing error: there may be more. */
+enum outcome { TAKEN, LOST, NO_MORE, GONE };
 
 static enum outcome accept_failed(struct kith__ctx *ctx, struct kith__sock *listener, int error)
 {
     if (passing(error))
-        return MORE;
+        return LOST;
     if (error == EAGAIN) {
         listener->flags &= (uint16_t)~KITH__SOCK_PAUSE_LOGGED; /* A3 */
         return NO_MORE;
@@ -138,7 +142,8 @@ static enum outcome accept_failed(struct kith__ctx *ctx, struct kith__sock *list
     return GONE;
 }
 
-static enum outcome accept_one(struct kith__ctx *ctx, struct kith__sock *listener)
+/* *error is set if the connection is LOST. */
+static enum outcome accept_one(struct kith__ctx *ctx, struct kith__sock *listener, int *error)
 {
     struct arrival a;
     if (!arrival_make(ctx, listener, &a)) {
@@ -147,15 +152,24 @@ static enum outcome accept_one(struct kith__ctx *ctx, struct kith__sock *listene
     }
     int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
-        int error = errno;
+        *error = errno;
         arrival_discard(ctx, &a);
-        return accept_failed(ctx, listener, error);
+        return accept_failed(ctx, listener, *error);
     }
     kith_err err = arrive(ctx, listener, &a, fd);
     if (err == KITH_OK)
-        return MORE;
+        return TAKEN;
     pause_for(ctx, listener, err);
     return NO_MORE;
+}
+
+/* A whole turn's worth: there may be more. */
+static void accept_on(struct kith__ctx *ctx, struct kith__sock *listener, bool any_taken, int error)
+{
+    if (any_taken)
+        kith__sock_again(ctx, listener, 0);
+    else
+        pause_for(ctx, listener, kith__errno_err(error)); /* A4 */
 }
 
 bool kith__listen_ready(struct kith__ctx *ctx, struct kith__sock *sock)
@@ -163,11 +177,15 @@ bool kith__listen_ready(struct kith__ctx *ctx, struct kith__sock *sock)
     kith__io_unpause(ctx, sock);
     if ((sock->flags & KITH__SOCK_READS) == 0)
         return true; /* kith_sock_reading(on) makes an event */
-    enum outcome outcome = MORE;
-    for (int i = 0; i < ACCEPTS_MAX && outcome == MORE; i++)
-        outcome = accept_one(ctx, sock);
-    if (outcome == MORE)
-        kith__sock_again(ctx, sock, 0);
+    enum outcome outcome = TAKEN;
+    bool any_taken = false;
+    int error = 0;
+    for (int i = 0; i < ACCEPTS_MAX && outcome <= LOST; i++) {
+        outcome = accept_one(ctx, sock, &error);
+        any_taken |= outcome == TAKEN;
+    }
+    if (outcome <= LOST)
+        accept_on(ctx, sock, any_taken, error);
     return outcome != GONE;
 }
 

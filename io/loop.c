@@ -144,18 +144,19 @@ static void loop_arm_watch(struct kith_runtime *rt, kith_time delay_ns)
     timerfd_settime(loops_of(rt)->watch, 0, &at, NULL);
 }
 
-static void on_watch(struct kith__worker *w)
+static void on_watch(struct kith__worker *w, bool busy)
 {
     uint64_t expirations;
     /* Whoever reads it is the one that looks; the others find nothing to read. */
     if (read(loops_of(w->ctx.rt)->watch, &expirations, sizeof expirations) > 0)
-        kith__watch(w);
+        kith__watch(w, busy);
 }
 
-static bool handle(struct kith__worker *w, struct kith__worker *of, const struct epoll_event *event)
+static bool handle(struct kith__worker *w, struct kith__worker *of, bool busy,
+                   const struct epoll_event *event)
 {
     if (event->data.u64 == DATA_WATCH) {
-        on_watch(w);
+        on_watch(w, busy);
         return false;
     }
     if (event->data.u64 == DATA_WAKE) {
@@ -178,7 +179,7 @@ static int wait_for(int epoll, struct epoll_event *events, kith_time deadline)
     struct timespec timeout = {.tv_sec = (time_t)(left / KITH_SECOND),
                                .tv_nsec = (long)(left % KITH_SECOND)};
     int n = epoll_pwait2(epoll, events, EVENTS_MAX, &timeout, NULL);
-    if (n < 0 && errno == ENOSYS) /* before Linux 5.11: milliseconds, rounded up */
+    if (n < 0 && errno != EINTR) /* before Linux 5.11, or forbidden: milliseconds, rounded up */
         n = epoll_wait(epoll, events, EVENTS_MAX,
                        left / KITH_MS > 60000 ? 60000 : (int)(left / KITH_MS + 1));
     return n;
@@ -189,9 +190,12 @@ static bool loop_poll(struct kith__worker *w, struct kith__worker *of, kith_time
     struct epoll_event events[EVENTS_MAX];
     kith__assert(w == of || deadline == KITH_NOWAIT); /* L3 */
     int n = wait_for(loop_of(of)->epoll, events, deadline);
+    bool busy = deadline == KITH_NOWAIT;
+    if (!busy)
+        kith__unpark(w);
     bool any = false;
     for (int i = 0; i < n; i++)
-        any |= handle(w, of, &events[i]);
+        any |= handle(w, of, busy, &events[i]);
     return any;
 }
 

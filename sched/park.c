@@ -129,13 +129,16 @@ static void park_begin(struct kith__worker *w)
         kith__spread_reset(rt); /* what comes next may be other work */
 }
 
-static void park_end(struct kith__worker *w)
+/* Again is nothing. A worker that handles events must not be taken for a sleeper: it would be claimed to
+ * search, and nobody else would be woken (B2). */
+void kith__unpark(struct kith__worker *w)
 {
     struct kith_runtime *rt = w->ctx.rt;
     pthread_mutex_lock(&rt->park_lock);
-    if (kith__load_rlx(&w->state) == KITH__WORKER_PARKED)
+    uint32_t state = kith__load_rlx(&w->state);
+    if (state == KITH__WORKER_PARKED)
         idle_add(rt, 0 - KITH__IDLE_PARKED);
-    else
+    else if (state == KITH__WORKER_CLAIMED)
         w->searching = true; /* its waker has counted it */
     state_set(w, KITH__WORKER_RUNS);
     pthread_mutex_unlock(&rt->park_lock);
@@ -187,5 +190,5 @@ void kith__park(struct kith__worker *w)
         kith__timers_woke(w);
         w->polled_at = rt->driver->now();
     }
-    park_end(w);
+    kith__unpark(w);
 }

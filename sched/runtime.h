@@ -171,6 +171,7 @@ struct kith_runtime {
     struct kith__ctx *contexts;
     struct kith__counters left; /* of threads that have detached */
     uint32_t attached;
+    uint32_t pins;                   /* calls from outside that look at it: actors/runtime.c */
     KITH__ATOMIC(uint32_t) attaches; /* ever, for the seeds of their random numbers */
 
     void *actors; /* the actor layer's */

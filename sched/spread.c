@@ -158,12 +158,14 @@ static void hand_over(struct kith__worker *w)
 {
     struct kith_runtime *rt = w->ctx.rt;
     struct kith__worker *to = &rt->workers[w->index % kith__load_rlx(&rt->spread.limit)];
+    if (to == w) /* the limit was raised just now */
+        return;
     struct kith_self *task = kith__slot_take(w);
     if (task == NULL)
         task = kith__runq_pop(&w->queue);
     if (task == NULL)
         task = kith__overflow_take(w);
-    if (task == NULL || to == w)
+    if (task == NULL)
         return;
     for (; task != NULL; task = kith__runq_pop(&w->queue))
         kith__overflow_push(to, task);

@@ -46,8 +46,10 @@ void kith__watch_arm(struct kith_runtime *rt)
 /* ---- the backtrace of another thread, by a signal, if the configuration names one ---- */
 
 static pthread_mutex_t handler_lock = PTHREAD_MUTEX_INITIALIZER;
-static uint32_t handler_users; /* under the lock */
-static struct sigaction handler_before;
+static struct {
+    uint32_t users;
+    struct sigaction before;
+} handlers[_NSIG]; /* under the lock */
 
 static void on_stall_signal(int signal)
 {
@@ -72,10 +74,10 @@ static kith_err handler_install(int signal)
     sigemptyset(&action.sa_mask);
     pthread_mutex_lock(&handler_lock);
     int failed = 0;
-    if (handler_users == 0)
-        failed = sigaction(signal, &action, &handler_before);
+    if (handlers[signal].users == 0)
+        failed = sigaction(signal, &action, &handlers[signal].before);
     if (failed == 0)
-        handler_users++;
+        handlers[signal].users++;
     pthread_mutex_unlock(&handler_lock);
     return failed == 0 ? KITH_OK : KITH_EINVAL;
 }
@@ -100,8 +102,9 @@ void kith__watch_close(struct kith_runtime *rt)
 {
     if (rt->stall_handler) {
         pthread_mutex_lock(&handler_lock);
-        if (--handler_users == 0)
-            sigaction(rt->config.stall_signal, &handler_before, NULL);
+        int signal = rt->config.stall_signal;
+        if (--handlers[signal].users == 0)
+            sigaction(signal, &handlers[signal].before, NULL);
         pthread_mutex_unlock(&handler_lock);
     }
     for (uint32_t i = 0; i < rt->worker_count; i++)
@@ -172,17 +175,16 @@ static void rescue(struct kith__worker *w, struct kith__worker *of, kith_time no
     stall_log(w, of, now);
 }
 
-/* Returns whether anybody else runs. */
-static bool look_at_all(struct kith__worker *w)
+/* Returns whether anybody runs; of w itself the caller knows. */
+static bool look_at_all(struct kith__worker *w, bool running)
 {
     struct kith_runtime *rt = w->ctx.rt;
     kith_time now = rt->driver->now();
-    bool running = false;
     for (uint32_t i = 0; i < rt->worker_count; i++) {
         struct kith__worker *of = &rt->workers[i];
         if (of == w)
             continue;
-        if (kith__load_seq(&of->state) != KITH__WORKER_RUNS) { /* G1b */
+        if (kith__load_seq(&of->state) != KITH__WORKER_RUNS) { /* seq G1b */
             of->seen_at = 0;
             continue;
         }
@@ -193,14 +195,19 @@ static bool look_at_all(struct kith__worker *w)
     return running;
 }
 
-void kith__watch(struct kith__worker *w)
+/* A worker that is busy may be the one that gets the event, between two turns: then it is somebody who
+ * runs, and whose next turn may be a long one. Whoever gets the event while another looks gives it
+ * back: nobody else would arm the timer again. */
+void kith__watch(struct kith__worker *w, bool busy)
 {
     struct kith_runtime *rt = w->ctx.rt;
-    if (pthread_mutex_trylock(&rt->watch_lock) != 0)
+    if (pthread_mutex_trylock(&rt->watch_lock) != 0) {
+        rt->driver->arm_watch(rt, WATCH_NS);
         return;
-    kith__store_seq(&rt->watch_armed, 0); /* G1a */
-    bool running = look_at_all(w);
+    }
+    kith__store_seq(&rt->watch_armed, 0); /* seq G1a */
+    bool running = look_at_all(w, busy);
     pthread_mutex_unlock(&rt->watch_lock);
-    if (running && kith__xchg_seq(&rt->watch_armed, 1) == 0) /* G1c */
+    if (running && kith__xchg_seq(&rt->watch_armed, 1) == 0) /* seq G1c */
         rt->driver->arm_watch(rt, WATCH_NS);
 }

@@ -149,7 +149,8 @@ static inline struct kith_self *next_own(struct kith__worker *w)
         task = KITH__LIKELY(again) ? kith__slot_take(w) : slot_or_others(w);
         if (KITH__LIKELY(task != NULL))
             return task;
-    } else if (w->overloaded == NULL) {
+    } else {
+        w->overloaded = NULL; /* it is not here any more, if it ever was */
         w->slot_runs = 0;
     }
     return queue_next(w);

@@ -62,10 +62,13 @@ void kith__wake_worker(struct kith__worker *w);
 bool kith__search_begin(struct kith__worker *w);
 void kith__search_end(struct kith__worker *w);
 void kith__park(struct kith__worker *w);
+/* The driver, out of its wait and before it handles anything: w sleeps no more. */
+void kith__unpark(struct kith__worker *w);
 void kith__tell_joiners(struct kith_runtime *rt);
 
 /* watch.c */
-void kith__watch(struct kith__worker *w);
+/* w has got the watch's event; busy: between two turns, and not out of its sleep. */
+void kith__watch(struct kith__worker *w, bool busy);
 void kith__watch_arm(struct kith_runtime *rt);
 kith_err kith__watch_open(struct kith_runtime *rt);
 void kith__watch_close(struct kith_runtime *rt);

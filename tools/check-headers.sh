@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # check-headers.sh [ROOT]: every source file and script opens with its licence line; every header
-# of the library has a guard that is named after it.
+# of the library has a guard that is named after it. In the public headers no line is longer than
+# 100 columns, and each KITH_API function stands under a comment that says which thread may call
+# it; functions that follow each other without an empty line share one.
 set -eu
 cd "${1:-$(dirname "$0")/..}"
 
@@ -28,6 +30,19 @@ for file in $(find . \( -path ./build -o -path './build-*' -o -path ./.git \) -p
         echo "$file: no guard named after it ($end)"
         status=1
     fi
+done
+
+# Of a tree without public headers (those of the tools' own tests) nothing is asked.
+for file in ./include/*.h ./include/*/*.h; do
+    [ -f "$file" ] || continue
+    awk -v file="$file" '
+        length($0) > 100 { print file ":" NR ": longer than 100 columns"; bad = 1 }
+        /^$/ { said = 0 }
+        /\/\*/ { said = 0; inside = 1 }
+        inside && /Thread:/ { said = 1 }
+        /\*\// { inside = 0 }
+        /^KITH_API .*\(/ && !said { print file ":" NR ": no comment with Thread: above it"; bad = 1 }
+        END { exit bad }' "$file" || status=1
 done
 [ $count -gt 0 ] || { echo "no source files under $(pwd)"; exit 1; }
 exit $status

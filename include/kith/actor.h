@@ -25,8 +25,8 @@
  * shuts down, leaves first.
  *
  * Order: messages from one sender to one receiver arrive in the order in which they were sent. A
- * signal (stop, down) overtakes ordinary messages that wait: at most 64 more of them, or those of some
- * 30 microseconds, are handled before it.
+ * signal (stop, down) overtakes ordinary messages that wait: at most 64 more of them, or those of
+ * some 30 microseconds, are handled before it.
  *
  * kith_self * is who is acting: the actor inside its handler, or an attached thread (runtime.h). It
  * is valid in that handler, on that thread; elsewhere every call answers KITH_EPERM.
@@ -95,10 +95,12 @@ typedef struct kith_spawn_options {
     kith_ref parent; /* zero: the caller */
 } kith_spawn_options;
 
-/* Makes an actor and runs its init; returns the reference to it.
- * Owns: arg stays the caller's and is not used after the return. Thread: self's. Blocks: no, but
- * runs init. Errors (kith_ref_error): KITH_EINVAL, KITH_EPERM, KITH_ENOMEM, KITH_EAGAIN (no free
- * slot), KITH_ESHUTDOWN, KITH_EBADREF or KITH_EDEAD (parent), or what init returned. */
+/* Makes an actor and runs its init; returns the reference to it. kith_spawn_with takes options, too
+ * (NULL: the defaults).
+ * Owns: arg and options stay the caller's and are not used after the return. Thread: self's.
+ * Blocks: no, but runs init.
+ * Errors (kith_ref_error): KITH_EINVAL, KITH_EPERM, KITH_ENOMEM, KITH_EAGAIN (no free slot),
+ * KITH_ESHUTDOWN, KITH_EBADREF or KITH_EDEAD (parent), or what init returned. */
 KITH_API kith_ref kith_spawn(kith_self *self, const kith_behavior *behavior, const void *arg);
 KITH_API kith_ref kith_spawn_with(kith_self *self, const kith_behavior *behavior, const void *arg,
                                   const kith_spawn_options *options);
@@ -144,12 +146,13 @@ KITH_API KITH_MUST_CHECK kith_err kith_post(kith_self *self, kith_ref to, void *
 KITH_API kith_err kith_forward(kith_self *self, kith_ref to);
 
 /* kith_reply(self, T, .field = value ...): answers the message being handled, in its memory if it
- * fits there: after KITH_OK the handler's msg is gone, and its drop has run. If whoever asked is dead
- * or does not wait any more, the answer is a dead letter or a late reply (kith_stats), and this is
- * KITH_OK all the same: so `return kith_reply(...)` does not make an actor die of its clients.
+ * fits there: after KITH_OK the handler's msg is gone, and its drop has run. If whoever asked is
+ * dead or does not wait any more, the answer is a dead letter or a late reply (kith_stats), and
+ * this is KITH_OK all the same: so `return kith_reply(...)` does not make an actor die of its
+ * clients.
  * Owns: as kith_send. Thread: self's, inside a handler. Blocks: no.
- * Errors: KITH_EPERM (no message in hand), KITH_EBADREF (it has no sender), KITH_EINVAL, KITH_ENOMEM,
- * KITH_EMSGSIZE. */
+ * Errors: KITH_EPERM (no message in hand), KITH_EBADREF (it has no sender), KITH_EINVAL,
+ * KITH_ENOMEM, KITH_EMSGSIZE. */
 #define kith_reply(self, ...) kith_reply_copy((self), KITH_VALUE_(__VA_ARGS__))
 KITH_API kith_err kith_reply_copy(kith_self *self, const kith_type *type, const void *body);
 
@@ -225,6 +228,10 @@ KITH_SYSTEM_MESSAGE(kith_dead_letter, {
  * twice is subscribing once.
  * Thread: self's. Blocks: no. Errors: KITH_EPERM, KITH_ENOMEM. */
 KITH_API kith_err kith_dead_letters_subscribe(kith_self *self);
+
+/* Ends that; a kith_dead_letter that is on its way still arrives. Without a subscription it does
+ * nothing.
+ * Thread: self's. Blocks: no. Errors: KITH_EPERM. */
 KITH_API kith_err kith_dead_letters_unsubscribe(kith_self *self);
 
 KITH_END_DECLS

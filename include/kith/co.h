@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * kith_co * in a signature means: this may wait. An attached thread has one (runtime.h), and waiting
- * there blocks that thread. A handler has none, so it cannot wait by accident.
+ * kith_co * in a signature means: this may wait. An attached thread has one (runtime.h), and
+ * waiting there blocks that thread. A handler has none, so it cannot wait by accident.
  *
  * A message that kith_receive or kith_ask gives out belongs to the co and lives until the next
  * kith_receive, kith_ask or detach on it; kith_keep (actor.h) takes the last one given out away

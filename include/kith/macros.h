@@ -19,11 +19,20 @@
 #define KITH_END_DECLS
 #endif
 
-/* KITH_PICK_MANY_(a, b, ...) is MANY for two to sixteen arguments and ONE for one. */
-#define KITH_17TH_(_1, _2, _3, _4, _5, _6, _7, _8, _9, _10, _11, _12, _13, _14, _15, _16, N, ...) N
+/* KITH_ONE_OR_MANY_(...) is ONE for one argument and MANY for two to 64: a type and its 63
+ * initialisers. A comma between braces counts, too. */
+#define KITH_65TH_(_1, _2, _3, _4, _5, _6, _7, _8, _9, _10, _11, _12, _13, _14, _15, _16, _17,     \
+                   _18, _19, _20, _21, _22, _23, _24, _25, _26, _27, _28, _29, _30, _31, _32, _33, \
+                   _34, _35, _36, _37, _38, _39, _40, _41, _42, _43, _44, _45, _46, _47, _48, _49, \
+                   _50, _51, _52, _53, _54, _55, _56, _57, _58, _59, _60, _61, _62, _63, _64, N,   \
+                   ...)                                                                            \
+    N
 #define KITH_ONE_OR_MANY_(...)                                                                     \
-    KITH_17TH_(__VA_ARGS__, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY,      \
-               MANY, MANY, MANY, MANY, ONE, 0)
+    KITH_65TH_(__VA_ARGS__, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY,      \
+               MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, \
+               MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, \
+               MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, \
+               MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, ONE, 0)
 #define KITH_CAT_(a, b) KITH_CAT2_(a, b)
 #define KITH_CAT2_(a, b) a##b
 #define KITH_FIRST_(...) KITH_FIRST2_(__VA_ARGS__, 0)

@@ -93,18 +93,23 @@ static inline size_t kith_flex_bytes_(size_t n, size_t item_bytes)
 KITH_API kith_err kith_discard(kith_self *self, void *body);
 
 /* The body of msg if it is of this type, else NULL. kith_body is the usual form.
- * Owns: the body belongs to the message. Thread: the one that holds msg. Blocks: no. */
+ * Owns: the body belongs to the message. Thread: the one that holds msg. Blocks: no.
+ * Errors: NULL, also for a NULL msg. */
 KITH_API const void *kith_body_of(const kith_msg *msg, const kith_type *type);
 
 #define kith_body(msg, T) ((const T *)kith_body_of((msg), &kith_type_##T))
 
-/* Type, name of the type ("?" for NULL) and sender of a message.
- * Thread: the one that holds msg. Blocks: no. Errors: NULL or a zero reference for NULL. */
+/* Type, name of the type and sender of a message.
+ * Owns: the descriptor and the name are constants of the program. Thread: the one that holds msg.
+ * Blocks: no. Errors, for a NULL msg: NULL, "?", a zero reference. */
 KITH_API const kith_type *kith_msg_type(const kith_msg *msg);
 KITH_API const char *kith_msg_name(const kith_msg *msg);
 KITH_API kith_ref kith_msg_sender(const kith_msg *msg);
 
-/* KITH_VALUE_(T) and KITH_VALUE_(T, .field = ...): a type descriptor and the address of a T. */
+/* KITH_VALUE_(T) and KITH_VALUE_(T, .field = ...): a type descriptor and the address of a T.
+ * kith_send and all others that take fields go through it: they take at most 63 initialisers, where
+ * each comma between braces makes one more. For a larger value, fill a T and hand it to
+ * kith_send_copy (or kith_reply_copy, kith_ask_copy ...). */
 #define KITH_VALUE_(...) KITH_CAT_(KITH_VALUE_, KITH_ONE_OR_MANY_(__VA_ARGS__))(__VA_ARGS__)
 /* clang-format off */
 #ifdef __cplusplus

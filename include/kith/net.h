@@ -15,8 +15,9 @@
  * Reading needs no call: each piece of input comes as a kith_data. A slow actor is not flooded: the
  * socket is read again only when the piece before has been handled, so the peer is held back by
  * TCP; and nothing is read of a connection before its kith_accepted or kith_given has been handled
- * (kith_sock_reading, off, there comes in time). Writing never waits: kith_sock_write takes the bytes whole or answers KITH_EFULL, when more
- * than the bound wait for a slow reader; a kith_drained message says when to go on.
+ * (kith_sock_reading, off, there comes in time). Writing never waits: kith_sock_write takes the
+ * bytes whole or answers KITH_EFULL, when as much as the bound or more waits for a slow reader; a
+ * kith_drained message says when to go on.
  *
  * Only actors own sockets; an attached thread, which has no handlers, does not.
  */
@@ -60,9 +61,9 @@ KITH_SYSTEM_MESSAGE(kith_eof, { kith_sock sock; });
 /* After a kith_sock_write that answered KITH_EFULL: at most half of the bound waits now. */
 KITH_SYSTEM_MESSAGE(kith_drained, { kith_sock sock; });
 
-/* sock is stale; the last message about it. Reason KITH_OK: both ends have finished and all was sent.
- * Any other: the connection broke, or a deadline passed (KITH_ETIMEOUT), and what waited to be
- * written is lost. Not sent after the owner's own kith_close. */
+/* sock is stale; the last message about it. Reason KITH_OK: both ends have finished and all was
+ * sent. Any other: the connection broke, or a deadline passed (KITH_ETIMEOUT), and what waited to
+ * be written is lost. Not sent after the owner's own kith_close. */
 KITH_SYSTEM_MESSAGE(kith_closed, {
     kith_sock sock;
     kith_err reason;
@@ -102,7 +103,7 @@ KITH_API kith_sock kith_connect(kith_self *self, const char *address, uint16_t p
 /* Writes n bytes: now, or as soon as the peer takes them, in order. All of them must have left by
  * deadline, else the connection is closed (kith_closed, KITH_ETIMEOUT). KITH_EFULL if
  * write_bytes_max or more already wait: nothing is taken, and a kith_drained will come. So a single
- * write may exceed the bound, a backlog may not grow. To write 0 bytes is KITH_OK, and does nothing.
+ * write may exceed the bound, a backlog may not grow. To write 0 bytes is KITH_OK and does nothing.
  * Owns: copies bytes. Thread: the owner's. Blocks: no.
  * Errors: KITH_EFULL, KITH_ENOTCONN (not connected yet, or after kith_sock_finish), KITH_EBADREF,
  * KITH_EPERM (not the owner), KITH_EINVAL, KITH_ENOMEM; breaking connections say kith_closed. */
@@ -121,9 +122,10 @@ KITH_API kith_err kith_sock_read_by(kith_self *self, kith_sock sock, kith_time d
  * Thread: the owner's. Blocks: no. Errors: KITH_EBADREF, KITH_EPERM. */
 KITH_API kith_err kith_sock_reading(kith_self *self, kith_sock sock, bool on);
 
-/* Half-close: nothing more will be written; what waits is still sent, by its deadlines, then the peer
- * sees the end. When the peer has finished as well, before or after, the connection is over:
- * kith_closed, KITH_OK. A peer may never finish: kith_sock_read_by, or a timer, sets an end to that.
+/* Half-close: nothing more will be written; what waits is still sent, by its deadlines, then the
+ * peer sees the end. When the peer has finished as well, before or after, the connection is over:
+ * kith_closed, KITH_OK. A peer may never finish: kith_sock_read_by, or a timer, sets an end to
+ * that.
  * Thread: the owner's. Blocks: no. Errors: KITH_EBADREF, KITH_EPERM, KITH_ENOTCONN. */
 KITH_API kith_err kith_sock_finish(kith_self *self, kith_sock sock);
 

@@ -63,7 +63,8 @@ KITH_API KITH_MUST_CHECK kith_err kith_start(const kith_config *config, kith_run
 
 /* Waits until no actor is alive; attached threads do not count. At the deadline, names what is left
  * in the log. Not to be called from an actor.
- * Thread: any but a worker. Blocks: until deadline. Errors: KITH_ETIMEOUT, KITH_EINVAL, KITH_EPERM. */
+ * Thread: any but a worker. Blocks: until deadline.
+ * Errors: KITH_ETIMEOUT, KITH_EINVAL, KITH_EPERM. */
 KITH_API kith_err kith_join(kith_runtime *runtime, kith_time deadline);
 
 /* Ends a runtime: refuses new work (spawns, timers, listens, connects), stops the actors, children
@@ -119,7 +120,8 @@ typedef struct kith_stats {
 /* Fills *stats. Thread: any, while the runtime lives. Blocks: no. Errors: KITH_EINVAL. */
 KITH_API kith_err kith_stats_get(kith_runtime *runtime, kith_stats *stats);
 
-/* The library's version, "MAJOR.MINOR.PATCH". Thread: any. */
+/* The library's version, "MAJOR.MINOR.PATCH".
+ * Owns: the text is constant. Thread: any. Blocks: no. Errors: none. */
 KITH_API const char *kith_version(void);
 
 KITH_END_DECLS

@@ -23,12 +23,14 @@ KITH_BEGIN_DECLS
 
 /* kith_every(self, period_ns, T, .field = value ...): sends a T to self every period_ns, the first
  * after one period. Ticks that come due while the last one still waits to be handled are skipped,
- * not piled up. The type must have no drop, because the body is copied. Errors: as kith_at;
- * KITH_EINVAL for period_ns 0 and for a type with a drop. */
+ * not piled up. The type must have no drop, because the body is copied for each tick.
+ * Owns: copies the body. Thread: self's. Blocks: no.
+ * Errors: as kith_at; KITH_EINVAL for period_ns 0 and for a type with a drop. */
 #define kith_every(self, period_ns, ...)                                                           \
     kith_timer_every((self), (period_ns), KITH_VALUE_(__VA_ARGS__))
 
-/* What the two expand to. */
+/* What the two expand to: for a type and a body that exist already.
+ * Owns: copies the body. Thread: self's. Blocks: no. Errors: as kith_at, as kith_every. */
 KITH_API kith_timer kith_timer_at(kith_self *self, kith_time deadline, const kith_type *type,
                                   const void *body);
 KITH_API kith_timer kith_timer_every(kith_self *self, kith_time period_ns, const kith_type *type,

@@ -9,3 +9,9 @@ cmp -s "$work/known" "$work/out" || fail "other output than expected" "$work/out
 ok "the greetings and the count are as expected"
 [ ! -s "$work/err" ] || fail "there is something on stderr" "$work/err"
 ok "nothing on stderr"
+
+example 01_hello nonsense
+status=$?
+[ $status -eq 2 ] || fail "exit status $status for an argument that it does not take" "$work/err"
+grep -q '^usage: ' "$work/err" || fail "no usage line" "$work/err"
+ok "an argument is refused"

@@ -12,3 +12,9 @@ awk '/transfers:/ { if ($1 == 1000000 && $3 > 0 && $5 > 0 && $3 + $5 == $1) good
 ok "1,000,000 transfers: $(sed -n 's/^.*transfers: //p' "$work/out")"
 [ ! -s "$work/err" ] || fail "there is something on stderr" "$work/err"
 ok "nothing on stderr"
+
+example 02_bank nonsense
+status=$?
+[ $status -eq 2 ] || fail "exit status $status for an argument that it does not take" "$work/err"
+grep -q '^usage: ' "$work/err" || fail "no usage line" "$work/err"
+ok "an argument is refused"

@@ -9,3 +9,9 @@ grep -q '^2000000 messages in ' "$work/out" || fail "the messages are not counte
 ok "1,000,000 rounds"
 [ ! -s "$work/err" ] || fail "there is something on stderr" "$work/err"
 ok "nothing on stderr"
+
+example 03_ping_pong nonsense
+status=$?
+[ $status -eq 2 ] || fail "exit status $status for an argument that it does not take" "$work/err"
+grep -q '^usage: ' "$work/err" || fail "no usage line" "$work/err"
+ok "an argument is refused"

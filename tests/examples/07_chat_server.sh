@@ -52,8 +52,11 @@ heard bob "* the name alice is taken"
 echo "still bob" >&4
 heard alice "bob: still bob"
 echo "/nick bob" >&4
-heard bob "* you are bob"
-ok "a name that is taken is refused, one's own is not"
+heard bob "* you are bob" 2
+echo "bob as before" >&4
+heard alice "bob: bob as before" # a renaming would have come before it
+not_heard alice "* bob is now bob"
+ok "a name that is taken is refused, one's own is not, and is no news to the room"
 
 echo "/who" >&3
 heard alice "* 2 in lobby:"

@@ -9,3 +9,9 @@ ok "none lost, none early, none after canceling, equal deadlines in order"
 grep -q '^1000000 timers: 500000 canceled, 500000 went off, ' "$work/out" ||
     fail "the timers do not add up" "$work/out"
 ok "1,000,000 timers: 500,000 canceled, 500,000 went off"
+
+example 08_timers nonsense
+status=$?
+[ $status -eq 2 ] || fail "exit status $status for an argument that it does not take" "$work/err"
+grep -q '^usage: ' "$work/err" || fail "no usage line" "$work/err"
+ok "an argument is refused"

@@ -98,3 +98,31 @@ TEST_ON_WORKERS(an_actor_does_not_die_of_its_clients)
     REQUIRE(kith_body(reply, answer) != NULL);
     CHECK_EQ(kith_body(reply, answer)->number, 101);
 }
+
+/* ---- a question is nobody to ask ---- */
+
+static kith_err never_then(kith_self *self, void *me, void *ctx, kith_err status,
+                           const kith_msg *reply)
+{
+    (void)self;
+    (void)me;
+    (void)ctx;
+    (void)status;
+    (void)reply;
+    return KITH_EFAILED;
+}
+
+static kith_err ask_the_asker(kith_self *self, struct doer *me, void *arg)
+{
+    (void)me;
+    (void)arg;
+    kith_ref asker = kith_sender(self);
+    kith_err err = kith_ask_then(self, asker, KITH_FOREVER, never_then, NULL, question);
+    return err == KITH_EBADREF ? KITH_OK : KITH_EFAILED;
+}
+
+TEST_ON_WORKERS(a_question_cannot_be_asked)
+{
+    kith_ref to = kith_spawn(e->self, &doer, NULL);
+    CHECK_EQ(do_in(e, to, ask_the_asker, NULL), KITH_OK);
+}

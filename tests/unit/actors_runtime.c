@@ -537,3 +537,24 @@ TEST(a_runtime_that_has_ended_is_refused)
     CHECK_EQ(kith_attach(rt, &self, &co), KITH_EINVAL);
     CHECK_EQ(kith_shutdown(rt, KITH_NOWAIT), KITH_EINVAL);
 }
+
+/* Each signal has its own handler, and gets its own back. */
+TEST(two_runtimes_with_two_stall_signals)
+{
+    kith_runtime *a = NULL;
+    kith_runtime *b = NULL;
+    struct sigaction before;
+    struct sigaction after;
+    REQUIRE(sigaction(SIGUSR2, NULL, &before) == 0);
+    const kith_config first = {.workers = 1, .stall_signal = SIGUSR1};
+    const kith_config second = {.workers = 1, .stall_signal = SIGUSR2};
+    REQUIRE(kith_start(&first, &a) == KITH_OK);
+    REQUIRE(kith_start(&second, &b) == KITH_OK);
+    CHECK_EQ(raise(SIGUSR1), 0); /* without a handler these would end the process */
+    CHECK_EQ(raise(SIGUSR2), 0);
+    CHECK_EQ(kith_shutdown(a, PATIENCE), KITH_OK);
+    CHECK_EQ(raise(SIGUSR2), 0);
+    CHECK_EQ(kith_shutdown(b, PATIENCE), KITH_OK);
+    REQUIRE(sigaction(SIGUSR2, NULL, &after) == 0);
+    CHECK(after.sa_handler == before.sa_handler);
+}

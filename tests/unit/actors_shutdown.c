@@ -216,6 +216,8 @@ TEST_ON_WORKERS(the_deadline_names_what_is_left_and_frees_nothing)
         CHECK_EQ(kith_shutdown(e->rt, kith_in((kith_time)i * KITH_MS)), KITH_ETIMEOUT);
     CHECK(log_has(&e->log, "still alive: doer"));
     CHECK(log_has(&e->log, "left at the deadline:"));
+    CHECK(log_has(&e->log, ", 0 attached threads"));
+    CHECK(!log_has(&e->log, ", 1 attached threads"));
     kith_self *self;
     CHECK_EQ(kith_attach(e->rt, &self, NULL), KITH_ESHUTDOWN);
     CHECK_GE(env_stats(e).actors, 1u);
@@ -386,7 +388,7 @@ TEST_ON_WORKERS(an_attached_thread_holds_the_shutdown_up)
     env_detach(e);
     CHECK_EQ(kith_join(e->rt, PATIENCE), KITH_OK); /* for a join it does not count */
     CHECK_EQ(kith_shutdown(e->rt, kith_in(KITH_MS)), KITH_ETIMEOUT);
-    CHECK(log_has(&e->log, "left at the deadline: 0 actors, "));
+    CHECK(log_has(&e->log, "left at the deadline: 0 actors, 1 attached threads"));
     kith__store_seq(&w.waits, 2);
     CHECK_EQ(kith_shutdown(e->rt, PATIENCE), KITH_OK);
     e->rt = NULL;

@@ -20,9 +20,12 @@ int accept4(int fd, __SOCKADDR_ARG addr, socklen_t *restrict addr_len, int flags
 {
     kith__add_rlx(&accepts, 1);
     if (kith__load_acq(&accept_errors_left) > 0) {
-        kith__sub_ar(&accept_errors_left, 1);
-        errno = kith__load_rlx(&accept_error);
-        return -1;
+        int error = kith__load_rlx(&accept_error);
+        kith__sub_ar(&accept_errors_left, 1); /* perhaps below 0, if it is set to 0 right now */
+        if (error != 0) {
+            errno = error;
+            return -1;
+        }
     }
     return (int)syscall(SYS_accept4, fd, addr.__sockaddr__, addr_len, flags);
 }
@@ -240,7 +243,7 @@ TEST(accept_errors)
     struct link link;
     REQUIRE(net_begin(&net));
     REQUIRE(net_listen(&net, &link, NULL));
-    accept_fails(ECONNABORTED, 200);
+    accept_fails(ECONNABORTED, 40);
     REQUIRE(net_accept(&net, &link));
     close(link.peer);
     CHECK(NEXT(&net, kith_eof) != NULL);
@@ -255,6 +258,32 @@ TEST(accept_errors)
     net_expect_closed(&net, link.listener, KITH_EIO);
     close(peer);
     accept_fails(0, 0);
+    net_end(&net);
+}
+
+/* An error of a single connection that comes for ever is none: the listener pauses, and logs once. */
+TEST(accept_errors_that_persist)
+{
+    struct net net;
+    struct link link;
+    REQUIRE(net_begin(&net));
+    REQUIRE(net_listen(&net, &link, NULL));
+    kith_time began = kith_now();
+    kith__store_rlx(&accepts, 0);
+    accept_fails(EPERM, INT32_MAX);
+    int peer = peer_connect(link.port);
+    wait_for_pause(&net);
+    while (kith__load_rlx(&accepts) < 4 * 64 && kith_now() < began + NET_WAIT)
+        CHECK_EQ((int)kith_sleep(net.co, kith_in(KITH_MS)), 0);
+    uint32_t tries = kith__load_rlx(&accepts);
+    CHECK_GE(tries, 4 * 64); /* it tries by itself */
+    CHECK_LE(tries, 64 * ((kith_now() - began) / (100 * KITH_MS) + 2));
+    accept_fails(0, 0);
+    CHECK(NEXT(&net, kith_accepted) != NULL);
+    CHECK_EQ(paused(&net), 0);
+    CHECK_EQ(kith__load_rlx(&net_pauses_logged), 1);
+    close(peer);
+    CHECK(NEXT(&net, kith_eof) != NULL);
     net_end(&net);
 }
 
