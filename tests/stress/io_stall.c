@@ -4,6 +4,7 @@
  * Run by: the test driver; KITH_STRESS=N does more rounds.
  * What it holds: the sockets in the epoll of a worker that stands still are served by another: each
  *   client's trips end while the hog still spins. (Timers, messages, actors: tests/stress/stall.c.)
+ *   And L1 of io/loop.c: a rescuer hands back the wake that it took.
  * Threads: two workers, one of which the hog takes; the clients are plain sockets in one poll loop
  *   of the test's own thread. Descriptors go to the loops in turn, so half of them are the hog's.
  * Why the hog ends when the clients are done: "while the hog still spins" is then the test, and no
@@ -13,12 +14,15 @@
 #include "tests/stress/stress.h"
 
 #include "base/atomic.h"
+#include "sched/worker.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 #define CLIENTS 20u
 #define TRIPS 100u
@@ -316,4 +320,66 @@ TEST(sockets_behind_a_hog_are_served_before_it_ends)
     stress_limit("sockets_behind_a_hog_are_served_before_it_ends");
     for (uint64_t i = test_env("KITH_STRESS", 1); i > 0 && test_failures == 0; i--)
         one_round();
+}
+
+/* ---- L1 of io/loop.c: a rescuer hands back the wake that it took ---- */
+
+static _Thread_local uint32_t wakes_seen;
+
+/* In front of the system's: counts the wakes, whose data is of no kind, with a 1 below. */
+int epoll_wait(int epfd, struct epoll_event *events, int max, int timeout)
+{
+    int n = (int)syscall(SYS_epoll_pwait, epfd, events, max, timeout, NULL, (size_t)8);
+    for (int i = 0; i < n; i++)
+        wakes_seen +=
+            kith__bits_kind(events[i].data.u64) == KITH__KIND_NONE && (events[i].data.u64 & 3) == 1;
+    return n;
+}
+
+KITH_MESSAGE(look, { char none; });
+
+struct looker {
+    char none;
+};
+
+/* Polls the loop of the worker that the hog holds, as a rescuer does, twice for one wake. */
+KITH_ON(looker, look)
+{
+    struct kith_runtime *rt = kith_self_runtime(self);
+    struct kith__worker *w = kith__ctx_here->worker;
+    struct kith__worker *of = &rt->workers[1 - w->index];
+    (void)me, (void)msg;
+    rt->driver->wake(of);
+    wakes_seen = 0;
+    for (uint32_t i = 1; i <= 2; i++) {
+        rt->driver->poll(w, of, KITH_NOWAIT);
+        CHECK_GE(wakes_seen, i);
+    }
+    kith__store_rel(&clients_done, 1);
+    return kith_stop(self, kith_self_ref(self));
+}
+
+static const kith_behavior looker = {
+    .name = "looker",
+    .state_bytes = sizeof(struct looker),
+    .handlers = KITH_HANDLERS(looker, look),
+};
+
+TEST(a_rescuer_hands_the_wake_back)
+{
+    kith_self *self;
+    stress_limit("a_rescuer_hands_the_wake_back");
+    kith_runtime *rt = stress_start(2);
+    REQUIRE(rt != NULL && kith_attach(rt, &self, NULL) == KITH_OK);
+    kith__store_rlx(&spins, 0);
+    kith__store_rlx(&clients_done, 0);
+    kith__store_rlx(&given_up, 0);
+    CHECK_EQ(kith_send(self, kith_spawn(self, &hog, NULL), begin, .limit_ns = HOG_NS), KITH_OK);
+    while (kith__load_acq(&spins) == 0)
+        sched_yield();
+    CHECK_EQ(kith_send(self, kith_spawn(self, &looker, NULL), look), KITH_OK);
+    CHECK_EQ(kith_join(rt, kith_in(3 * HOG_NS)), KITH_OK);
+    CHECK_EQ(kith__load_acq(&given_up), 0u);
+    CHECK_EQ(kith_detach(self), KITH_OK);
+    stress_end(rt);
 }
