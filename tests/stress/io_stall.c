@@ -327,9 +327,9 @@ TEST(sockets_behind_a_hog_are_served_before_it_ends)
 static _Thread_local uint32_t wakes_seen;
 
 /* In front of the system's: counts the wakes, whose data is of no kind, with a 1 below. */
-int epoll_wait(int epfd, struct epoll_event *events, int max, int timeout)
+int epoll_wait(int epfd, struct epoll_event *events, int maxevents, int timeout)
 {
-    int n = (int)syscall(SYS_epoll_pwait, epfd, events, max, timeout, NULL, (size_t)8);
+    int n = (int)syscall(SYS_epoll_pwait, epfd, events, maxevents, timeout, NULL, (size_t)8);
     for (int i = 0; i < n; i++)
         wakes_seen +=
             kith__bits_kind(events[i].data.u64) == KITH__KIND_NONE && (events[i].data.u64 & 3) == 1;
