@@ -136,6 +136,8 @@ uint64_t kith__actors_alive(struct kith_runtime *rt);
 void kith__counters_add(struct kith__counters *sum, const struct kith__counters *of);
 
 /* shutdown.c */
+/* Sends a stop; without memory for it, the shutdown that waits sends it again. */
+void kith__stop_for_shutdown(struct kith__ctx *ctx, uint64_t task);
 /* The actor is dead and its inbox closed: if a shutdown waits for that, goes on with its parent. */
 void kith__death_counts(struct kith__ctx *ctx, struct kith_self *task);
 

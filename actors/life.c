@@ -115,13 +115,6 @@ static void let_go(struct kith__ctx *ctx, struct kith_self *task)
     }
 }
 
-/* A shutdown has begun meanwhile. Without memory for the signal, it is the shutdown that tries again. */
-static void stop_or_remember(struct kith__ctx *ctx, uint64_t actor)
-{
-    if (kith__stop_send(ctx, actor) == KITH_ENOMEM)
-        kith__store_rlx(&kith__actors_of(ctx->rt)->stop_failed, 1);
-}
-
 kith_ref kith_spawn_with(kith_self *self, const kith_behavior *behavior, const void *arg,
                          const kith_spawn_options *options)
 {
@@ -152,7 +145,7 @@ kith_ref kith_spawn_with(kith_self *self, const kith_behavior *behavior, const v
     }
     let_go(ctx, task);
     if (KITH__UNLIKELY(kith__load_seq(&ctx->rt->shutting_down) != 0)) /* S1 */
-        stop_or_remember(ctx, ref.bits);
+        kith__stop_for_shutdown(ctx, ref.bits);
     return ref;
 }
 

@@ -103,12 +103,27 @@ static void live_end(struct kith_runtime *rt)
     pthread_mutex_unlock(&live_lock);
 }
 
+/* Under the lock. */
+static bool listed(const struct kith_runtime *rt)
+{
+    bool found = false;
+    for (unsigned i = 0; i < KITH__TABLES_MAX && rt != NULL; i++)
+        found |= live[i] == rt;
+    return found;
+}
+
+bool kith__runtime_lives(const struct kith_runtime *rt)
+{
+    pthread_mutex_lock(&live_lock);
+    bool lives = listed(rt);
+    pthread_mutex_unlock(&live_lock);
+    return lives;
+}
+
 bool kith__runtime_pin(struct kith_runtime *rt)
 {
-    bool lives = false;
     pthread_mutex_lock(&live_lock);
-    for (unsigned i = 0; i < KITH__TABLES_MAX && rt != NULL; i++)
-        lives |= live[i] == rt;
+    bool lives = listed(rt);
     if (lives)
         rt->pins++;
     pthread_mutex_unlock(&live_lock);
@@ -121,16 +136,6 @@ void kith__runtime_unpin(struct kith_runtime *rt)
     rt->pins--;
     pthread_cond_broadcast(&live_changed);
     pthread_mutex_unlock(&live_lock);
-}
-
-bool kith__runtime_lives(const struct kith_runtime *rt)
-{
-    bool lives = false;
-    pthread_mutex_lock(&live_lock);
-    for (unsigned i = 0; i < KITH__TABLES_MAX && rt != NULL; i++)
-        lives |= live[i] == rt;
-    pthread_mutex_unlock(&live_lock);
-    return lives;
 }
 
 static void memory_free(struct kith_runtime *rt)

@@ -18,16 +18,11 @@
  *      counted before its worker sleeps (kith__tell_joiners).
  */
 #include "actors/actor.h"
+#include "base/clock.h"
 #include "io/io.h"
 #include "sched/worker.h"
 
 /* ---- waiting ---- */
-
-static struct timespec timespec_of(kith_time t)
-{
-    return (struct timespec){.tv_sec = (time_t)(t / KITH_SECOND),
-                             .tv_nsec = (long)(t % KITH_SECOND)};
-}
 
 /* Under rt->lock. False if the deadline has passed. */
 static bool change_wait(struct kith_runtime *rt, kith_time deadline)
@@ -36,7 +31,7 @@ static bool change_wait(struct kith_runtime *rt, kith_time deadline)
         pthread_cond_wait(&rt->changed, &rt->lock);
         return true;
     }
-    struct timespec at = timespec_of(deadline);
+    struct timespec at = kith__timespec_of(deadline);
     return pthread_cond_timedwait(&rt->changed, &rt->lock, &at) == 0;
 }
 
@@ -129,9 +124,9 @@ static struct kith_self *parent_counted(struct kith_runtime *rt, struct kith_sel
     return task_there != NULL && kith__task_bits(task_there) == parent ? task_there : NULL;
 }
 
-static void stop_or_remember(struct kith__ctx *ctx, struct kith_self *task)
+void kith__stop_for_shutdown(struct kith__ctx *ctx, uint64_t task)
 {
-    if (kith__stop_send(ctx, kith__task_bits(task)) == KITH_ENOMEM)
+    if (kith__stop_send(ctx, task) == KITH_ENOMEM)
         kith__store_rlx(&kith__actors_of(ctx->rt)->stop_failed, 1);
 }
 
@@ -148,7 +143,7 @@ void kith__death_counts(struct kith__ctx *ctx, struct kith_self *task)
             struct kith_self *parent = parent_counted(rt, task);
             if (parent != NULL &&
                 --actors->children_left[kith__bits_slot(kith__task_bits(parent))] == 0)
-                stop_or_remember(ctx, parent);
+                kith__stop_for_shutdown(ctx, kith__task_bits(parent));
         }
         pthread_mutex_unlock(&actors->stop_lock);
     }
@@ -218,7 +213,7 @@ static void tree_stop(struct kith__ctx *ctx)
         struct kith_self *task = actor_at(rt, slot);
         bool leaf = !counted || (slot < actors->slots && actors->children_left[slot] == 0);
         if (task != NULL && leaf)
-            stop_or_remember(ctx, task);
+            kith__stop_for_shutdown(ctx, kith__task_bits(task));
     }
     pthread_mutex_unlock(&actors->stop_lock);
 }
@@ -228,8 +223,8 @@ static void threads_tell(struct kith__ctx *ctx)
     struct kith_runtime *rt = ctx->rt;
     pthread_mutex_lock(&rt->lock);
     for (struct kith_co *co = kith__actors_of(rt)->cos; co != NULL; co = co->next)
-        if (&co->ctx != ctx && kith__stop_send(ctx, kith__task_bits(co->task)) == KITH_ENOMEM)
-            kith__store_rlx(&kith__actors_of(rt)->stop_failed, 1);
+        if (&co->ctx != ctx)
+            kith__stop_for_shutdown(ctx, kith__task_bits(co->task));
     pthread_mutex_unlock(&rt->lock);
 }
 

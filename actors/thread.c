@@ -30,16 +30,10 @@ static void thread_wake(struct kith_self *task)
 
 const struct kith__task_ops kith__thread_ops = {.wake = thread_wake};
 
-static struct timespec timespec_of(kith_time t)
-{
-    return (struct timespec){.tv_sec = (time_t)(t / KITH_SECOND),
-                             .tv_nsec = (long)(t % KITH_SECOND)};
-}
-
 /* Waits for ready until deadline; false if it passed first. */
 static bool ready_wait(struct kith_co *co, kith_time deadline)
 {
-    struct timespec at = timespec_of(deadline);
+    struct timespec at = kith__timespec_of(deadline);
     int err = 0;
     pthread_mutex_lock(&co->lock);
     while (!co->ready && err == 0)

@@ -12,9 +12,16 @@
 #define KITH_BASE_CLOCK_H
 
 #include <kith/time.h>
+#include <time.h>
 
 /* Nanoseconds of CLOCK_MONOTONIC. */
 kith_time kith__clock_now(void);
+
+static inline struct timespec kith__timespec_of(kith_time t)
+{
+    return (struct timespec){.tv_sec = (time_t)(t / KITH_SECOND),
+                             .tv_nsec = (long)(t % KITH_SECOND)};
+}
 
 /* now + duration, or KITH_FOREVER if that is beyond the end of time. */
 static inline kith_time kith__time_add(kith_time now, kith_time duration)

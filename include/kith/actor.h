@@ -102,6 +102,7 @@ typedef struct kith_spawn_options {
  * Errors (kith_ref_error): KITH_EINVAL, KITH_EPERM, KITH_ENOMEM, KITH_EAGAIN (no free slot),
  * KITH_ESHUTDOWN, KITH_EBADREF or KITH_EDEAD (parent), or what init returned. */
 KITH_API kith_ref kith_spawn(kith_self *self, const kith_behavior *behavior, const void *arg);
+/* kith_spawn with options (NULL: the defaults). Owns, Blocks, Errors and Thread: as kith_spawn. */
 KITH_API kith_ref kith_spawn_with(kith_self *self, const kith_behavior *behavior, const void *arg,
                                   const kith_spawn_options *options);
 
@@ -109,7 +110,9 @@ KITH_API kith_ref kith_spawn_with(kith_self *self, const kith_behavior *behavior
  * (zero if none). Sending to the sender of a question, also later, answers it.
  * Thread: self's. Blocks: no. Errors: a zero reference. */
 KITH_API kith_ref kith_self_ref(kith_self *self);
+/* Its parent; zero if it has none. Thread: self's. Blocks: no. Errors: a zero reference. */
 KITH_API kith_ref kith_parent(kith_self *self);
+/* Who sent the message in hand. Thread: self's. Blocks: no. Errors: a zero reference. */
 KITH_API kith_ref kith_sender(kith_self *self);
 
 /* Tells an actor to stop, as a signal: after the message that it is handling, or very few more. Its
@@ -130,6 +133,7 @@ KITH_API kith_err kith_fail(kith_self *self, kith_err reason);
  * KITH_EDEAD, when the dead letters have taken it. Thread: self's. Blocks: no.
  * Errors: KITH_EPERM, KITH_EBADREF, KITH_EDEAD, KITH_ENOMEM, KITH_EINVAL, KITH_EMSGSIZE. */
 #define kith_send(self, to, ...) kith_send_copy((self), (to), KITH_VALUE_(__VA_ARGS__))
+/* What kith_send expands to. Owns, Blocks, Errors and Thread: as kith_send. */
 KITH_API kith_err kith_send_copy(kith_self *self, kith_ref to, const kith_type *type,
                                  const void *body);
 
@@ -154,6 +158,7 @@ KITH_API kith_err kith_forward(kith_self *self, kith_ref to);
  * Errors: KITH_EPERM (no message in hand), KITH_EBADREF (it has no sender), KITH_EINVAL,
  * KITH_ENOMEM, KITH_EMSGSIZE. */
 #define kith_reply(self, ...) kith_reply_copy((self), KITH_VALUE_(__VA_ARGS__))
+/* What kith_reply expands to. Owns, Blocks, Errors and Thread: as kith_reply. */
 KITH_API kith_err kith_reply_copy(kith_self *self, const kith_type *type, const void *body);
 
 /* Takes the message being handled out of the runtime's hands; returns its body.

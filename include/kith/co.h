@@ -32,6 +32,7 @@ KITH_API kith_err kith_receive(kith_co *co, kith_time deadline, kith_msg **msg);
  * of kith_send; *reply is then NULL. */
 #define kith_ask(co, to, deadline, reply, ...)                                                     \
     kith_ask_copy((co), (to), (deadline), (reply), KITH_VALUE_(__VA_ARGS__))
+/* What kith_ask expands to. Owns, Blocks, Errors and Thread: as kith_ask. */
 KITH_API kith_err kith_ask_copy(kith_co *co, kith_ref to, kith_time deadline, kith_msg **reply,
                                 const kith_type *type, const void *body);
 

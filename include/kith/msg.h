@@ -80,6 +80,7 @@ KITH_API void *kith_new_bytes(kith_self *self, const kith_type *type, size_t ext
 #define kith_new_flex(self, T, n, sizeof_item)                                                     \
     ((T *)kith_new_bytes((self), &kith_type_##T, kith_flex_bytes_((n), (sizeof_item))))
 
+/* n * item_bytes; the largest size, which every call refuses, if that overflows. */
 static inline size_t kith_flex_bytes_(size_t n, size_t item_bytes)
 {
     return item_bytes != 0 && n > (size_t)-1 / item_bytes ? (size_t)-1 : n * item_bytes;
@@ -103,7 +104,9 @@ KITH_API const void *kith_body_of(const kith_msg *msg, const kith_type *type);
  * Owns: the descriptor and the name are constants of the program. Thread: the one that holds msg.
  * Blocks: no. Errors, for a NULL msg: NULL, "?", a zero reference. */
 KITH_API const kith_type *kith_msg_type(const kith_msg *msg);
+/* As kith_msg_type. Thread: the one that holds msg. Blocks: no. */
 KITH_API const char *kith_msg_name(const kith_msg *msg);
+/* As kith_msg_type. Thread: the one that holds msg. Blocks: no. */
 KITH_API kith_ref kith_msg_sender(const kith_msg *msg);
 
 /* KITH_VALUE_(T) and KITH_VALUE_(T, .field = ...): a type descriptor and the address of a T.

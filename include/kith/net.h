@@ -149,6 +149,7 @@ KITH_API size_t kith_sock_waiting(kith_self *self, kith_sock sock);
  * Owns: writes to the caller's text (KITH_ADDRESS_BYTES) and port; either may be NULL.
  * Thread: the owner's. Blocks: no. Errors: KITH_EBADREF, KITH_EPERM, KITH_ENOTCONN. */
 KITH_API kith_err kith_sock_local(kith_self *self, kith_sock sock, char *text, uint16_t *port);
+/* As kith_sock_local. Owns, Blocks, Errors and Thread: the same. */
 KITH_API kith_err kith_sock_peer(kith_self *self, kith_sock sock, char *text, uint16_t *port);
 
 KITH_END_DECLS

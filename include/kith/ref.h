@@ -32,7 +32,9 @@ typedef struct kith_sock {
  * It does not tell whether the thing still lives: nothing can, without a race; kith_monitor tells
  * when it ends. Thread: any. Blocks: no. Errors: the reason; KITH_EBADREF for all zero. */
 KITH_API kith_err kith_ref_error(kith_ref ref);
+/* As kith_ref_error. Thread: any. Blocks: no. */
 KITH_API kith_err kith_timer_error(kith_timer timer);
+/* As kith_ref_error. Thread: any. Blocks: no. */
 KITH_API kith_err kith_sock_error(kith_sock sock);
 
 static inline bool kith_ref_same(kith_ref a, kith_ref b)
