@@ -5,22 +5,19 @@
 #ifndef KITH__ACTORS_ACTOR_H
 #define KITH__ACTORS_ACTOR_H
 
+#include "sched/co.h"
 #include "sched/post.h"
 #include "sched/runtime.h"
 #include <kith/actor.h>
 
-/* An attached thread. Its task stands in a slot as every task does, with this as its state. */
-struct kith_co {
-    struct kith_self *task;
+/* An attached thread. Its task stands in a slot as every task does, with its co as its state. */
+struct kith__thread {
+    struct kith_co co; /* first: a task's state is its co */
     struct kith__ctx ctx;
     pthread_mutex_t lock; /* of ready */
     pthread_cond_t changed;
-    bool ready;              /* its inbox was woken: the task is the thread's again */
-    kith_err failed;         /* by kith_fail */
-    uint64_t asked;          /* the question it waits for, bits of KITH__KIND_ASK */
-    kith_err answer_status;  /* of that question, once asked is 0 */
-    struct kith_msg *answer; /* NULL unless answer_status is KITH_OK */
-    struct kith_co *next;    /* in the runtime's list, under its lock */
+    bool ready;                /* its inbox was woken: the task is the thread's again */
+    struct kith__thread *next; /* in the runtime's list, under its lock */
 };
 
 /* What the actor layer keeps for a runtime. */
@@ -36,7 +33,7 @@ struct kith__actors {
     uint32_t slots;
     KITH__ATOMIC(uint32_t) stop_failed; /* a stop could not be sent: memory was out */
     bool shutdown_runs;                 /* under rt->lock */
-    struct kith_co *cos;                /* under rt->lock */
+    struct kith__thread *threads;       /* under rt->lock */
 };
 
 static inline struct kith__actors *kith__actors_of(struct kith_runtime *rt)
@@ -52,11 +49,6 @@ static inline const kith_behavior *kith__behavior_of(const struct kith_self *tas
     return kith__load_rlx(&task->behavior); /* relaxed: constant while the task lives */
 }
 
-static inline struct kith_co *kith__co_of(const struct kith_self *task)
-{
-    return (task->flags & KITH__TASK_THREAD) != 0 ? task->state : NULL;
-}
-
 /* What a message's type must have: a name, by which other shared objects' descriptors are matched. */
 static inline bool kith__type_ok(const kith_type *type)
 {
@@ -67,6 +59,8 @@ static inline bool kith__type_ok(const kith_type *type)
 const char *kith__name_of(const void *behavior);
 
 /* turn.c */
+/* The same message, perhaps by another shared object's descriptor: same name, same size. */
+bool kith__same_type(const kith_type *a, const kith_type *b);
 /* Hands a message to the handlers of task, whose turn it is. Owns msg. */
 void kith__handle_ordinary(struct kith__ctx *ctx, struct kith_self *task, struct kith_msg *msg);
 /* The task dies for this reason when its handler returns, unless it has a reason already. */
@@ -86,10 +80,6 @@ static inline void kith__current_end(struct kith__ctx *ctx)
 void kith__idle_stamp(struct kith__ctx *ctx, struct kith_self *task);
 
 /* life.c */
-/* A new task in a slot of its own, with bytes of zeroed state, its inbox closed and its handle set.
- * NULL if memory or slots are out. */
-struct kith_self *kith__task_new(struct kith__ctx *ctx, const struct kith__task_ops *ops,
-                                 const void *behavior, size_t state_bytes);
 void kith__die(struct kith__ctx *ctx, struct kith_self *task);
 /* Ends what a task has besides its state: what it owns, its watchers, its mailbox; and its slot. */
 void kith__task_end(struct kith__ctx *ctx, struct kith_self *task);

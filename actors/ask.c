@@ -91,6 +91,7 @@ static void conclude(struct kith__ctx *ctx, struct kith_self *task, struct kith_
         co->asked = 0;
         co->answer_status = status;
         co->answer = msg;
+        co->woke |= KITH__WOKE_FIRED;
         return;
     }
     ctx->current = msg;
@@ -259,7 +260,7 @@ kith_err kith_ask_then_copy(kith_self *self, kith_ref to, kith_time deadline, ki
                             void *arg, const kith_type *type, const void *body)
 {
     struct kith__ctx *ctx = kith__ctx_of(self);
-    if (ctx == NULL || (self->flags & KITH__TASK_THREAD) != 0)
+    if (ctx == NULL || (self->flags & KITH__TASK_CO) != 0)
         return KITH_EPERM;
     if (then == NULL || !kith__type_ok(type) || body == NULL)
         return KITH_EINVAL;
@@ -284,13 +285,13 @@ kith_err kith_ask_then_copy(kith_self *self, kith_ref to, kith_time deadline, ki
 
 kith_err kith__ask_block(struct kith_co *co, uint64_t to, struct kith_msg *msg)
 {
-    struct kith__ask *ask = ask_new(&co->ctx, co->task, to);
+    struct kith__ask *ask = ask_new(co->ctx, co->task, to);
     if (ask == NULL) {
-        kith__msg_free(co->ctx.cache, msg);
+        kith__msg_free(co->ctx->cache, msg);
         return KITH_ENOMEM;
     }
     uint64_t bits = kith__load_rlx(&ask->slot.bits);
-    kith_err err = ask_send(&co->ctx, co->task, ask, msg);
+    kith_err err = ask_send(co->ctx, co->task, ask, msg);
     if (err == KITH_OK)
         co->asked = bits;
     return err;
@@ -298,8 +299,8 @@ kith_err kith__ask_block(struct kith_co *co, uint64_t to, struct kith_msg *msg)
 
 void kith__ask_give_up(struct kith_co *co)
 {
-    struct kith__ask *ask = find(&co->ctx, co->task, co->asked);
+    struct kith__ask *ask = find(co->ctx, co->task, co->asked);
     if (ask != NULL)
-        ask_end(&co->ctx, co->task, ask);
+        ask_end(co->ctx, co->task, ask);
     co->asked = 0;
 }

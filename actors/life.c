@@ -13,7 +13,6 @@
 #include "actors/actor.h"
 #include <string.h>
 
-#define STATE_INLINE_MAX ((size_t)KITH__ACTOR_CLASSES * 64 - KITH__TASK_BYTES)
 #define STATE_BYTES_MAX ((size_t)1 << 30)
 
 static kith_ref error_ref(kith_err err)
@@ -22,64 +21,6 @@ static kith_ref error_ref(kith_err err)
 }
 
 /* ---- making ---- */
-
-static bool state_give(struct kith__ctx *ctx, struct kith_self *task, size_t bytes)
-{
-    task->state = task + 1;
-    if (bytes > STATE_INLINE_MAX) {
-        task->state = kith__alloc_zero(&ctx->rt->allocator, bytes, 16);
-        task->flags |= KITH__TASK_STATE_APART;
-        return task->state != NULL;
-    }
-    memset(task + 1, 0, bytes);
-    return true;
-}
-
-struct kith_self *kith__task_new(struct kith__ctx *ctx, const struct kith__task_ops *ops,
-                                 const void *behavior, size_t state_bytes)
-{
-    size_t bytes = KITH__TASK_BYTES + (state_bytes > STATE_INLINE_MAX ? 0 : state_bytes);
-    unsigned cls = (unsigned)((bytes + 63) / 64) - 1;
-    struct kith__slot *slot =
-        kith__slot_alloc(&ctx->rt->table, &ctx->slots, cls, KITH__KIND_ACTOR, (cls + 1) * 64);
-    if (slot == NULL)
-        return NULL;
-    struct kith_self *task = (struct kith_self *)(void *)slot;
-    task->pending = NULL;
-    task->ops = ops;
-    task->flags = 0;
-    task->cls = (uint8_t)cls;
-    task->reason = KITH_OK;
-    task->owned = NULL;
-    task->watchers = NULL;
-    task->waiting = 0;
-    task->busy_level = 0;
-    task->timers = 0;
-    kith__store_rlx(&task->behavior, behavior);
-    if (!state_give(ctx, task, state_bytes)) {
-        kith__slot_free(&ctx->rt->table, &ctx->slots, cls, slot);
-        return NULL;
-    }
-    kith__store_rlx(&slot->bits, kith__slot_bits(&ctx->rt->table, slot, KITH__KIND_ACTOR));
-    return task;
-}
-
-static kith_err parent_of(struct kith__ctx *ctx, const kith_spawn_options *options,
-                          uint64_t *parent)
-{
-    *parent = kith__task_bits(ctx->running);
-    if (options == NULL || options->parent.bits == 0)
-        return KITH_OK;
-    *parent = options->parent.bits;
-    if (kith__bits_tag(*parent) != ctx->rt->actor_tag)
-        return KITH_EBADREF;
-    struct kith__slot *slot = kith__handle_find(&ctx->rt->table, *parent);
-    if (slot == NULL)
-        return KITH_EBADREF;
-    if (kith__load_rlx(&slot->bits) == *parent)
-        return KITH_OK;
-    return kith__slot_was(&ctx->rt->table, slot, *parent) ? KITH_EDEAD : KITH_EBADREF;
-}
 
 /* Runs init as the new actor. */
 static kith_err run_init(struct kith__ctx *ctx, struct kith_self *task, const void *arg)
@@ -126,7 +67,7 @@ kith_ref kith_spawn_with(kith_self *self, const kith_behavior *behavior, const v
     if (kith__load_rlx(&ctx->rt->shutting_down) != 0)
         return error_ref(KITH_ESHUTDOWN);
     uint64_t parent;
-    kith_err err = parent_of(ctx, options, &parent);
+    kith_err err = kith__task_parent(ctx, options != NULL ? options->parent.bits : 0, &parent);
     if (err != KITH_OK)
         return error_ref(err);
     struct kith_self *task = kith__task_new(ctx, &kith__actor_ops, behavior, behavior->state_bytes);
@@ -177,8 +118,11 @@ kith_ref kith_sender(kith_self *self)
 static void stop_run(struct kith__ctx *ctx, struct kith_self *task, struct kith_msg *msg)
 {
     kith__msg_free(ctx->cache, msg);
-    if ((task->flags & KITH__TASK_THREAD) == 0) /* a thread is only woken by it */
+    struct kith_co *co = kith__co_of(task);
+    if (co == NULL)
         task->flags |= KITH__TASK_STOPPING;
+    else if ((task->flags & KITH__TASK_THREAD) == 0) /* a thread is only woken by it */
+        co->woke |= KITH__WOKE_CANCEL;
 }
 
 static void stop_dead(struct kith__ctx *ctx, struct kith_msg *msg)
@@ -211,7 +155,7 @@ kith_err kith_stop(kith_self *self, kith_ref actor)
     struct kith__ctx *ctx = kith__ctx_of(self);
     if (ctx == NULL)
         return KITH_EPERM;
-    if (actor.bits == kith__task_bits(self) && (self->flags & KITH__TASK_THREAD) == 0) {
+    if (actor.bits == kith__task_bits(self) && (self->flags & KITH__TASK_CO) == 0) {
         self->flags |= KITH__TASK_STOPPING;
         return KITH_OK;
     }
@@ -247,25 +191,18 @@ static void mailbox_drain(struct kith__ctx *ctx, struct kith_self *task, uint64_
     }
 }
 
-static void state_take(struct kith__ctx *ctx, struct kith_self *task)
-{
-    const kith_behavior *behavior = kith__behavior_of(task);
-    if ((task->flags & KITH__TASK_STATE_APART) != 0)
-        kith__free(&ctx->rt->allocator, task->state, behavior->state_bytes);
-}
-
 void kith__task_end(struct kith__ctx *ctx, struct kith_self *task)
 {
     uint64_t bits = kith__task_bits(task);
+    const kith_behavior *behavior = kith__behavior_of(task);
     kith__disown_all(ctx, task);
     if ((task->flags & KITH__TASK_SUBSCRIBED) != 0)
         kith__dead_unsubscribe(ctx, task);
     kith__slot_kill(&task->slot);
     mailbox_drain(ctx, task, bits);
-    state_take(ctx, task);
     kith__watchers_tell(ctx, task);
     kith__death_counts(ctx, task);
-    kith__slot_free(&ctx->rt->table, &ctx->slots, task->cls, &task->slot);
+    kith__task_free(ctx, task, behavior != NULL ? behavior->state_bytes : 0);
 }
 
 void kith__die(struct kith__ctx *ctx, struct kith_self *task)

@@ -5,6 +5,7 @@
  */
 #include "actors/actor.h"
 #include "base/clock.h"
+#include "csp/csp.h"
 #include "io/io.h"
 #include "io/loop.h"
 #include "sched/worker.h"
@@ -20,6 +21,14 @@ const char *kith__name_of(const void *behavior)
     const char *name = behavior != NULL ? ((const kith_behavior *)behavior)->name : "a thread";
     return name != NULL ? name : "?";
 }
+
+static const struct kith__upper upper = {
+    .name_of = kith__name_of,
+    .end = kith__task_end,
+    .stray = kith__dead_letter,
+    .answer = kith__answer_arrived,
+    .stop = kith__stop_for_shutdown,
+};
 
 static bool config_ok(const kith_config *config)
 {
@@ -39,7 +48,7 @@ static void config_fill(struct kith_runtime *rt, const kith_config *config)
         rt->config.stall_ns = STALL_NS;
     rt->log = (struct kith__log){config->log, config->log_arg, config->log_level};
     rt->driver = &kith__pool_driver;
-    rt->name_of = kith__name_of;
+    rt->upper = &upper;
 }
 
 static kith_err actors_open(struct kith_runtime *rt)
@@ -158,6 +167,7 @@ void kith__runtime_free(struct kith_runtime *rt)
 {
     live_end(rt);
     kith__pool_stop(rt);
+    kith__csp_close(rt);
     kith__io_close(rt);
     memory_free(rt);
 }
@@ -167,11 +177,14 @@ static kith_err layers_open(struct kith_runtime *rt)
     kith_err err = actors_open(rt);
     if (err == KITH_OK)
         err = kith__io_open(rt);
-    if (err != KITH_OK)
-        return err;
-    err = kith__pool_start(rt);
-    if (err != KITH_OK)
+    if (err == KITH_OK)
+        err = kith__csp_open(rt);
+    if (err == KITH_OK)
+        err = kith__pool_start(rt);
+    if (err != KITH_OK) {
+        kith__csp_close(rt);
         kith__io_close(rt);
+    }
     return err;
 }
 

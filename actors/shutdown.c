@@ -222,9 +222,9 @@ static void threads_tell(struct kith__ctx *ctx)
 {
     struct kith_runtime *rt = ctx->rt;
     pthread_mutex_lock(&rt->lock);
-    for (struct kith_co *co = kith__actors_of(rt)->cos; co != NULL; co = co->next)
-        if (&co->ctx != ctx)
-            kith__stop_for_shutdown(ctx, kith__task_bits(co->task));
+    for (struct kith__thread *t = kith__actors_of(rt)->threads; t != NULL; t = t->next)
+        if (&t->ctx != ctx)
+            kith__stop_for_shutdown(ctx, kith__task_bits(t->co.task));
     pthread_mutex_unlock(&rt->lock);
 }
 
@@ -287,7 +287,7 @@ kith_err kith_shutdown(kith_runtime *runtime, kith_time deadline)
     kith_err err = kith__attach(runtime, &co);
     if (err == KITH_OK) {
         kith__store_seq(&runtime->shutting_down, 1); /* S1, S2 */
-        err = stop_all(&co->ctx, deadline);
+        err = stop_all(co->ctx, deadline);
         if (err == KITH_ETIMEOUT)
             left_log(runtime, 1);
         kith__detach(co);

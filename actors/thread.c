@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Attached threads: threads that are no workers, with a reference, an inbox and a kith_co. What may
- * wait (receive, ask, sleep) blocks the thread here.
+ * Attached threads: threads that are no workers, with a reference, an inbox and a kith_co. Whatever
+ * may wait blocks the thread.
  *
  * Invariants
  *  C1. The thread owns its task while it runs: its inbox is EMPTY or a list then. Before it waits it
@@ -13,269 +13,137 @@
  */
 #include "actors/actor.h"
 #include "base/clock.h"
-#include "sched/timer.h"
-#include <kith/co.h>
-#include <string.h>
+#include <sched.h>
 
 /* ---- waiting ---- */
 
+static struct kith__thread *thread_of(struct kith_co *co)
+{
+    return (struct kith__thread *)(void *)co;
+}
+
 static void thread_wake(struct kith_self *task)
 {
-    struct kith_co *co = task->state;
-    pthread_mutex_lock(&co->lock);
-    co->ready = true;
-    pthread_cond_signal(&co->changed);
-    pthread_mutex_unlock(&co->lock); /* C3 */
+    struct kith__thread *thread = task->state;
+    pthread_mutex_lock(&thread->lock);
+    thread->ready = true;
+    pthread_cond_signal(&thread->changed);
+    pthread_mutex_unlock(&thread->lock); /* C3 */
 }
 
 const struct kith__task_ops kith__thread_ops = {.wake = thread_wake};
 
 /* Waits for ready until deadline; false if it passed first. */
-static bool ready_wait(struct kith_co *co, kith_time deadline)
+static bool ready_wait(struct kith__thread *thread, kith_time deadline)
 {
     struct timespec at = kith__timespec_of(deadline);
     int err = 0;
-    pthread_mutex_lock(&co->lock);
-    while (!co->ready && err == 0)
-        err = deadline == KITH_FOREVER ? pthread_cond_wait(&co->changed, &co->lock)
-                                       : pthread_cond_timedwait(&co->changed, &co->lock, &at);
-    bool ready = co->ready;
-    co->ready = false;
-    pthread_mutex_unlock(&co->lock);
+    pthread_mutex_lock(&thread->lock);
+    while (!thread->ready && err == 0)
+        err = deadline == KITH_FOREVER
+                  ? pthread_cond_wait(&thread->changed, &thread->lock)
+                  : pthread_cond_timedwait(&thread->changed, &thread->lock, &at);
+    bool ready = thread->ready;
+    thread->ready = false;
+    pthread_mutex_unlock(&thread->lock);
     return ready;
 }
 
 /* Rests until something comes. False if the deadline passed first. */
-static bool sleep_until(struct kith_co *co, kith_time deadline)
+static bool sleep_until(struct kith__thread *thread, kith_time deadline)
 {
-    struct kith_self *task = co->task;
-    kith__msg_cache_flush(co->ctx.cache);
-    if (!kith__inbox_rest(&task->inbox) || ready_wait(co, deadline))
+    struct kith_self *task = thread->co.task;
+    kith__msg_cache_flush(thread->ctx.cache);
+    if (!kith__inbox_rest(&task->inbox) || ready_wait(thread, deadline))
         return true;
     uintptr_t seen = KITH__INBOX_IDLE;
     if (kith__cas_acq(&task->inbox, &seen, KITH__INBOX_EMPTY)) /* acquire M4, as a push does */
         return false;
-    return ready_wait(co, KITH_FOREVER); /* C2 */
+    return ready_wait(thread, KITH_FOREVER); /* C2 */
 }
 
-static struct kith_msg *next_msg(struct kith_self *task)
+static void thread_suspend(struct kith_co *co)
 {
-    if (kith__inbox_has(&task->inbox))
-        kith__queue_sort(&task->pending, kith__inbox_take(&task->inbox));
-    return kith__queue_pop(&task->pending);
-}
-
-/* Handles what is kith's own; returns a message that is the program's, or NULL. */
-static struct kith_msg *sift(struct kith_co *co, struct kith_msg *msg)
-{
-    struct kith__ctx *ctx = &co->ctx;
-    if (!kith__meant_for(co->task, msg)) {
-        kith__dead_letter(ctx, 0, msg, KITH_EDEAD);
-        return NULL;
-    }
-    if ((msg->flags & KITH__MSG_TIMER) != 0)
-        msg = kith__timer_arrived(ctx, co->task, msg);
-    if (msg == NULL)
-        return NULL;
-    if ((msg->flags & KITH__MSG_REPLY) != 0)
-        kith__answer_arrived(ctx, co->task, msg);
-    else if ((msg->flags & KITH__MSG_INTERNAL) != 0)
-        kith__internal_of(msg)->run(ctx, co->task, msg);
-    else
-        return msg;
-    return NULL;
-}
-
-/* What a wait is for. */
-enum want { WANT_MESSAGE, WANT_ANSWER, WANT_NOTHING };
-
-/* Sifts what has come, up to the first message if one is wanted; others are kept in *aside. */
-static struct kith_msg *sift_all(struct kith_co *co, enum want want, struct kith_msg **aside)
-{
-    struct kith_msg *msg;
-    while ((msg = next_msg(co->task)) != NULL) {
-        msg = sift(co, msg);
-        if (msg != NULL && want == WANT_MESSAGE)
-            return msg;
-        if (msg != NULL)
-            kith__queue_push(aside, msg);
-        if (want == WANT_ANSWER && co->asked == 0)
-            return NULL;
-    }
-    return NULL;
-}
-
-/* What was put aside comes before what is pending. */
-static void aside_return(struct kith_self *task, struct kith_msg *aside)
-{
-    if (aside == NULL)
+    kith__co_sift(co);
+    if (kith__load_acq(&co->ctx->rt->shutting_down) != 0) /* S1 */
+        co->woke |= KITH__WOKE_SHUTDOWN;
+    if ((co->woke & co->wants) != 0)
         return;
-    struct kith_msg *msg;
-    while ((msg = kith__queue_pop(&task->pending)) != NULL)
-        kith__queue_push(&aside, msg);
-    task->pending = aside;
+    if (!sleep_until(thread_of(co), co->deadline))
+        co->woke |= KITH__WOKE_TIME;
 }
 
-static kith_err wait_for(struct kith_co *co, enum want want, kith_time deadline,
-                         struct kith_msg **out)
+static void thread_yield(struct kith_co *co)
 {
-    struct kith_msg *aside = NULL;
-    kith_err err = KITH_OK;
-    for (;;) {
-        struct kith_msg *msg = sift_all(co, want, &aside);
-        if (out != NULL)
-            *out = msg;
-        if (msg != NULL || (want == WANT_ANSWER && co->asked == 0))
-            break;
-        if (kith__load_acq(&co->ctx.rt->shutting_down) != 0) /* S1 */
-            err = KITH_ESHUTDOWN;
-        else if (!sleep_until(co, deadline))
-            err = KITH_ETIMEOUT;
-        if (err != KITH_OK)
-            break;
-    }
-    aside_return(co->task, aside);
-    return err;
+    (void)co;
+    sched_yield();
 }
 
-/* ---- the calls ---- */
-
-static bool is_here(const struct kith_co *co)
-{
-    return co != NULL && kith__ctx_here == &co->ctx;
-}
-
-kith_self *kith_co_self(kith_co *co)
-{
-    return is_here(co) ? co->task : NULL;
-}
-
-kith_err kith_receive(kith_co *co, kith_time deadline, kith_msg **msg)
-{
-    if (msg == NULL)
-        return KITH_EINVAL;
-    *msg = NULL;
-    if (!is_here(co))
-        return KITH_EPERM;
-    kith__current_end(&co->ctx);
-    kith_err err = wait_for(co, WANT_MESSAGE, deadline, msg);
-    if (err == KITH_OK) {
-        (*msg)->flags = 0;
-        co->ctx.current = *msg;
-    }
-    return err;
-}
-
-static kith_err answer_wait(struct kith_co *co, kith_time deadline, kith_msg **reply)
-{
-    kith_err err = wait_for(co, WANT_ANSWER, deadline, NULL);
-    if (err != KITH_OK) {
-        kith__ask_give_up(co);
-        return err;
-    }
-    *reply = co->answer;
-    co->ctx.current = co->answer;
-    co->answer = NULL;
-    return co->answer_status;
-}
-
-kith_err kith_ask_copy(kith_co *co, kith_ref to, kith_time deadline, kith_msg **reply,
-                       const kith_type *type, const void *body)
-{
-    if (reply != NULL)
-        *reply = NULL;
-    if (reply == NULL || !kith__type_ok(type) || body == NULL)
-        return KITH_EINVAL;
-    if (!is_here(co))
-        return KITH_EPERM;
-    if (kith__bits_kind(to.bits) != KITH__KIND_ACTOR)
-        return KITH_EBADREF; /* a question cannot be asked */
-    if (type->body_bytes > KITH_MESSAGE_BYTES_MAX)
-        return KITH_EMSGSIZE;
-    struct kith_msg *msg = kith__msg_make(co->ctx.cache, type->body_bytes);
-    if (msg == NULL)
-        return KITH_ENOMEM;
-    msg->type = type;
-    memcpy(kith__msg_body(msg), body, type->body_bytes); /* body may lie in the message in hand */
-    kith__current_end(&co->ctx);
-    kith_err err = kith__ask_block(co, to.bits, msg);
-    return err != KITH_OK ? err : answer_wait(co, deadline, reply);
-}
-
-kith_err kith_sleep(kith_co *co, kith_time deadline)
-{
-    if (!is_here(co))
-        return KITH_EPERM;
-    if (deadline == KITH_FOREVER)
-        return KITH_EINVAL;
-    struct kith_runtime *rt = co->ctx.rt;
-    kith_err err = KITH_ETIMEOUT;
-    while (err == KITH_ETIMEOUT && rt->driver->now() < deadline)
-        err = wait_for(co, WANT_NOTHING, deadline, NULL);
-    return err == KITH_ETIMEOUT ? KITH_OK : err;
-}
+static const struct kith__co_ops thread_co_ops = {.suspend = thread_suspend, .yield = thread_yield};
 
 /* ---- attach and detach ---- */
 
-static kith_err co_open(struct kith_runtime *rt, struct kith_co *co)
+static kith_err thread_open(struct kith_runtime *rt, struct kith__thread *thread)
 {
-    co->ctx.rt = rt;
-    co->ctx.cache = kith__msg_cache_enter(&rt->messages);
-    if (co->ctx.cache == NULL)
+    struct kith__ctx *ctx = &thread->ctx;
+    ctx->rt = rt;
+    ctx->cache = kith__msg_cache_enter(&rt->messages);
+    if (ctx->cache == NULL)
         return KITH_EAGAIN;
-    kith__random_seed(&co->ctx.random,
+    kith__random_seed(&ctx->random,
                       rt->config.seed + KITH_WORKERS_MAX + kith__add_rlx(&rt->attaches, 1));
-    co->task = kith__task_new(&co->ctx, &kith__thread_ops, NULL, 0);
-    if (co->task == NULL) {
-        kith__msg_cache_leave(co->ctx.cache);
+    struct kith_self *task = kith__task_new(ctx, &kith__thread_ops, NULL, 0);
+    if (task == NULL) {
+        kith__msg_cache_leave(ctx->cache);
         return KITH_ENOMEM;
     }
-    co->task->state = co;
-    co->task->flags = KITH__TASK_THREAD;
-    kith__store_rlx(&co->task->parent, 0);
-    pthread_mutex_init(&co->lock, NULL);
+    task->flags = KITH__TASK_THREAD;
+    kith__store_rlx(&task->parent, 0);
+    kith__co_init(&thread->co, task, &thread_co_ops);
+    thread->co.ctx = ctx;
+    ctx->running = task;
+    pthread_mutex_init(&thread->lock, NULL);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&co->changed, &monotonic);
+    pthread_cond_init(&thread->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    co->ctx.running = co->task;
     return KITH_OK;
 }
 
-static void co_list(struct kith_runtime *rt, struct kith_co *co)
+static void thread_list(struct kith_runtime *rt, struct kith__thread *thread)
 {
     struct kith__actors *actors = kith__actors_of(rt);
     pthread_mutex_lock(&rt->lock);
-    co->next = actors->cos;
-    actors->cos = co;
-    co->ctx.next = rt->contexts;
-    rt->contexts = &co->ctx;
+    thread->next = actors->threads;
+    actors->threads = thread;
+    thread->ctx.next = rt->contexts;
+    rt->contexts = &thread->ctx;
     rt->attached++;
     pthread_mutex_unlock(&rt->lock);
 }
 
 /* Out of the lists, but still counted as attached. */
-static void co_unlist(struct kith_runtime *rt, struct kith_co *co)
+static void thread_unlist(struct kith_runtime *rt, struct kith__thread *thread)
 {
-    struct kith_co **at = &kith__actors_of(rt)->cos;
+    struct kith__thread **at = &kith__actors_of(rt)->threads;
     struct kith__ctx **ctx = &rt->contexts;
     pthread_mutex_lock(&rt->lock);
-    while (*at != co)
+    while (*at != thread)
         at = &(*at)->next;
-    *at = co->next;
-    while (*ctx != &co->ctx)
+    *at = thread->next;
+    while (*ctx != &thread->ctx)
         ctx = &(*ctx)->next;
-    *ctx = co->ctx.next;
-    kith__counters_add(&rt->left, &co->ctx.counters);
+    *ctx = thread->ctx.next;
+    kith__counters_add(&rt->left, &thread->ctx.counters);
     pthread_mutex_unlock(&rt->lock);
 }
 
-static void co_free(struct kith_runtime *rt, struct kith_co *co)
+static void thread_free(struct kith_runtime *rt, struct kith__thread *thread)
 {
-    pthread_cond_destroy(&co->changed);
-    pthread_mutex_destroy(&co->lock);
-    kith__free(&rt->allocator, co, sizeof *co);
+    pthread_cond_destroy(&thread->changed);
+    pthread_mutex_destroy(&thread->lock);
+    kith__free(&rt->allocator, thread, sizeof *thread);
 }
 
 /* The last access to the runtime: a shutdown may free it as soon as the lock is free. */
@@ -289,32 +157,34 @@ static void uncount(struct kith_runtime *rt)
 
 kith_err kith__attach(struct kith_runtime *rt, struct kith_co **out)
 {
-    struct kith_co *co = kith__alloc_zero(&rt->allocator, sizeof *co, 64);
-    if (co == NULL)
+    struct kith__thread *thread = kith__alloc_zero(&rt->allocator, sizeof *thread, 64);
+    if (thread == NULL)
         return KITH_ENOMEM;
-    kith_err err = co_open(rt, co);
+    kith_err err = thread_open(rt, thread);
     if (err != KITH_OK) {
-        kith__free(&rt->allocator, co, sizeof *co);
+        kith__free(&rt->allocator, thread, sizeof *thread);
         return err;
     }
-    co_list(rt, co);
-    kith__ctx_here = &co->ctx;
-    kith__inbox_open(&co->task->inbox, KITH__INBOX_EMPTY);
-    *out = co;
+    thread_list(rt, thread);
+    kith__ctx_here = &thread->ctx;
+    kith__inbox_open(&thread->co.task->inbox, KITH__INBOX_EMPTY);
+    *out = &thread->co;
     return KITH_OK;
 }
 
 void kith__detach(struct kith_co *co)
 {
-    struct kith_runtime *rt = co->ctx.rt;
-    kith__current_end(&co->ctx);
+    struct kith__thread *thread = thread_of(co);
+    struct kith_runtime *rt = co->ctx->rt;
+    kith__current_end(co->ctx);
     co->task->reason = co->failed;
-    kith__task_end(&co->ctx, co->task);
-    kith__slot_cache_drain(&rt->table, &co->ctx.slots);
-    kith__msg_cache_leave(co->ctx.cache);
+    kith__co_end(co);
+    kith__task_end(co->ctx, co->task);
+    kith__slot_cache_drain(&rt->table, &thread->ctx.slots);
+    kith__msg_cache_leave(thread->ctx.cache);
     kith__ctx_here = NULL;
-    co_unlist(rt, co);
-    co_free(rt, co);
+    thread_unlist(rt, thread);
+    thread_free(rt, thread);
     uncount(rt);
 }
 
@@ -338,7 +208,7 @@ kith_err kith_attach(kith_runtime *runtime, kith_self **self, kith_co **co)
 
 kith_err kith_detach(kith_self *self)
 {
-    if (kith__ctx_of(self) == NULL || kith__co_of(self) == NULL)
+    if (kith__ctx_of(self) == NULL || (self->flags & KITH__TASK_THREAD) == 0)
         return KITH_EPERM;
     kith__detach(kith__co_of(self));
     return KITH_OK;

@@ -194,7 +194,7 @@ static kith_err idle_begin(struct kith__ctx *ctx, struct kith_self *self, kith_t
 kith_err kith_receive_timeout(kith_self *self, kith_time idle_ns)
 {
     struct kith__ctx *ctx = kith__ctx_of(self);
-    if (ctx == NULL || (self->flags & KITH__TASK_THREAD) != 0)
+    if (ctx == NULL || (self->flags & KITH__TASK_CO) != 0)
         return KITH_EPERM;
     if (kith__load_rlx(&ctx->rt->shutting_down) != 0)
         return KITH_ESHUTDOWN;

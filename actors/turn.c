@@ -32,16 +32,15 @@ void kith__task_fail(struct kith_self *task, kith_err reason)
     task->reason = reason;
 }
 
-/* Another shared object's descriptor of the same message: same name, same size. */
-static bool same_type(const kith_type *a, const kith_type *b)
+bool kith__same_type(const kith_type *a, const kith_type *b)
 {
-    return a->body_bytes == b->body_bytes && strcmp(a->name, b->name) == 0;
+    return a == b || (a->body_bytes == b->body_bytes && strcmp(a->name, b->name) == 0);
 }
 
 static kith_handler_fn *handler_by_name(const kith_handler *handlers, const kith_type *type)
 {
     for (const kith_handler *h = handlers; h != NULL && h->type != NULL; h++)
-        if (same_type(h->type, type))
+        if (kith__same_type(h->type, type))
             return h->fn;
     return NULL;
 }

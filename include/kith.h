@@ -11,6 +11,7 @@
  *   kith/timer.h    kith_at, kith_every, kith_receive_timeout: messages in the future
  *   kith/net.h      kith_listen, kith_connect, kith_sock_write: TCP as messages
  *   kith/co.h       kith_receive, kith_ask: what may wait
+ *   kith/fiber.h    kith_go: actors that are written as one function, and may wait
  *   kith/runtime.h  kith_main, kith_start, kith_attach, kith_shutdown: the whole machine
  */
 #ifndef KITH_H
@@ -19,6 +20,7 @@
 #include <kith/actor.h>
 #include <kith/co.h>
 #include <kith/err.h>
+#include <kith/fiber.h>
 #include <kith/log.h>
 #include <kith/msg.h>
 #include <kith/net.h>

@@ -41,7 +41,7 @@ static void idle_add(struct kith_runtime *rt, uint32_t change)
 
 static void state_set(struct kith__worker *w, uint32_t state)
 {
-    kith__store_seq(&w->state, state); /* seq G1d; pairs with G1b in watch.c */
+    kith__store_seq(&w->state, state); /* seq G1d; pairs with G1b in watch.c, PL2c */
 }
 
 /* Under park_lock: a parked worker that takes part, the one that parked last if it is one, because
@@ -150,6 +150,8 @@ static bool nothing_to_do(struct kith__worker *w)
     struct kith_runtime *rt = w->ctx.rt;
     if (kith__load_seq(&w->overflow.count) > 0) /* B1d */
         return false;                           /* B6 */
+    if (kith__load_seq(&w->placed_sent) != NULL) /* seq PL2d; pairs with PL2a */
+        return false;
     if (kith__load_seq(&rt->ending) != 0)       /* seq B8; pairs with threads_end */
         return false;
     if (!kith__takes_part(w)) {

@@ -68,6 +68,19 @@ static inline struct kith__ctx *kith__ctx_of(const struct kith_self *self)
     return KITH__LIKELY(ctx != NULL && self != NULL && ctx->running == self) ? ctx : NULL;
 }
 
+/* What the tasks of lower layers need of the actor layer. */
+struct kith__upper {
+    const char *(*name_of)(const void *behavior); /* for logs; NULL: a thread */
+    /* Ends what a task has besides its own memory: what it owns, its mailbox, its watchers, its slot. */
+    void (*end)(struct kith__ctx *ctx, struct kith_self *task);
+    /* A message that nobody takes; owns msg. */
+    void (*stray)(struct kith__ctx *ctx, uint64_t to, struct kith_msg *msg, kith_err reason);
+    /* A message with KITH__MSG_REPLY has arrived; owns msg. */
+    void (*answer)(struct kith__ctx *ctx, struct kith_self *task, struct kith_msg *msg);
+    /* A task that was made while a shutdown began: stops it. */
+    void (*stop)(struct kith__ctx *ctx, uint64_t task);
+};
+
 /* Where a worker is, as others see it. */
 enum kith__worker_state {
     KITH__WORKER_RUNS,
@@ -107,8 +120,16 @@ struct kith__worker {
     KITH__ATOMIC(uint32_t) raided;
     bool asymmetric; /* constant: heavy fences work */
 
+    /* Tasks that run here and nowhere else: sched/placed.c. */
+    struct kith_self *placed_first; /* the owner's alone */
+    struct kith_self *placed_last;
+    uint32_t placed_count;
+    uint32_t round_left; /* turns that this kind still has: next_of_both in worker.c */
+    bool round_placed;
+
     /* Written by all. */
     _Alignas(KITH__CACHE_LINE) KITH__ATOMIC(uint32_t) state;
+    KITH__ATOMIC(struct kith_self *) placed_sent; /* newest first: sched/placed.c */
     pthread_mutex_t raid_lock;
     struct kith__runq queue;
     struct kith__task_list overflow; /* behind the ring, while it is not empty: sched/queue.c */
@@ -174,10 +195,11 @@ struct kith_runtime {
     uint32_t pins;                   /* calls from outside that look at it: actors/runtime.c */
     KITH__ATOMIC(uint32_t) attaches; /* ever, for the seeds of their random numbers */
 
-    void *actors; /* the actor layer's */
-    void *io;     /* the io layer's */
-    void *loops;  /* the driver's */
-    const char *(*name_of)(const void *behavior);
+    const struct kith__upper *upper;
+    void *actors;           /* the actor layer's */
+    void *io;               /* the io layer's */
+    struct kith__csp *csp;  /* the csp layer's */
+    void *loops;            /* the driver's */
 };
 
 #endif

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * A task is what the scheduler runs: a handle, an inbox, and a function that takes a turn. Actors
- * and attached threads are tasks (later fibers too); sched knows no more of them than this. The
- * public kith_self is a task.
+ * A task is what the scheduler runs: a handle, an inbox, and a function that takes a turn. Actors,
+ * fibers and attached threads are tasks; sched knows no more of them than this. The public kith_self
+ * is a task.
  *
  * Invariants
  *  T1. A task is in at most one run queue, and only while its inbox is not IDLE and not CLOSED.
  *  T2. All fields but bits and inbox are touched only by the task's owner: the worker that runs it,
  *      or, between waking it and scheduling it, the one whose push woke it (I1 of inbox.h).
+ *  T3. A task that is placed runs on the worker that `wheel` names, and on no other (sched/placed.c).
  */
 #ifndef KITH__SCHED_TASK_H
 #define KITH__SCHED_TASK_H
@@ -38,11 +39,12 @@ struct kith__owned {
 enum {
     KITH__TASK_STOPPING = 1, /* ends when its handler returns, for the reason `reason` */
     KITH__TASK_THREAD = 2,   /* an attached thread */
-    KITH__TASK_STATE_APART = 4,
+    KITH__TASK_CO = 4,       /* may wait: a fiber or an attached thread; its state is a kith_co */
     KITH__TASK_IDLE_TIMER = 8,  /* has a receive timeout: stamps the end of its turns */
     KITH__TASK_SUBSCRIBED = 16, /* gets the dead letters */
     KITH__TASK_ACTIVE = 32,     /* has handled a message since its receive timeout was stamped */
-    KITH__TASK_OVERLOADED = 64  /* had more to take than a turn handles */
+    KITH__TASK_OVERLOADED = 64, /* had more to take than a turn handles */
+    KITH__TASK_PLACED = 128     /* T3 */
 };
 
 struct kith_self {
@@ -55,7 +57,7 @@ struct kith_self {
     void *state;
     uint8_t flags;
     uint8_t cls;        /* of its slot */
-    uint8_t wheel;      /* the worker whose wheel holds its timers, while it has any */
+    uint8_t wheel;      /* the worker whose wheel holds its timers, while it has any; T3 */
     uint8_t busy_level; /* the mailbox size that was logged last is 1 << this */
     int32_t reason;
     /* Second line: what its life touches. */
@@ -68,6 +70,15 @@ struct kith_self {
 
 #define KITH__TASK_BYTES sizeof(struct kith_self)
 _Static_assert(sizeof(struct kith_self) == 96, "the state follows, aligned to 16");
+
+/* A new task in a slot of its own, with bytes of zeroed state behind it, its inbox closed and its
+ * handle set. NULL if memory or slots are out. */
+struct kith_self *kith__task_new(struct kith__ctx *ctx, const struct kith__task_ops *ops,
+                                 const void *behavior, size_t state_bytes);
+/* Gives its slot and state back; the handle must be killed, or have been given to nobody. */
+void kith__task_free(struct kith__ctx *ctx, struct kith_self *task, size_t state_bytes);
+/* The parent of a new task: `asked`, or, if that is 0, who acts. */
+kith_err kith__task_parent(struct kith__ctx *ctx, uint64_t asked, uint64_t *parent);
 
 /* What a message of kith's own does: type.drop is not used. */
 struct kith__internal {

@@ -22,7 +22,7 @@ static struct kith__timer *of_node(struct kith__wheel_node *node)
  * wheel: such threads are spread over the workers. */
 static struct kith__worker *wheel_for(struct kith__ctx *ctx, struct kith_self *owner)
 {
-    if (owner->timers++ == 0) {
+    if (owner->timers++ == 0 && (owner->flags & KITH__TASK_PLACED) == 0) {
         uint32_t spread = kith__bits_slot(kith__task_bits(owner)) % ctx->rt->worker_count;
         owner->wheel = (uint8_t)(ctx->worker != NULL ? ctx->worker->index : spread);
     }

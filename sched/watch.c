@@ -146,7 +146,7 @@ static void stall_log(struct kith__worker *w, struct kith__worker *of, kith_time
     of->stall_logged = true;
     kith__count(&w->ctx.counters.stalls);
     kith__log(&rt->log, KITH_LOG_WARN, "worker %u: a turn of %s has lasted %llu ms", of->index,
-              rt->name_of(kith__load_rlx(&of->turn_of)),
+              rt->upper->name_of(kith__load_rlx(&of->turn_of)),
               (unsigned long long)((now - of->seen_at) / KITH_MS));
     trace_ask(of);
 }

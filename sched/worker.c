@@ -64,6 +64,8 @@ static void clock_restart(struct kith__worker *w)
 
 /* ---- choosing ---- */
 
+#define FREE_MAX 256u
+
 /* The owner meets a raid: waits for its end, and looks again. */
 struct kith_self *kith__slot_take_slow(struct kith__worker *w)
 {
@@ -81,6 +83,8 @@ __attribute__((noinline)) void kith__schedule_slow(struct kith__ctx *ctx, struct
     struct kith__worker *w = ctx->worker;
     if ((task->flags & KITH__TASK_THREAD) != 0) {
         task->ops->wake(task);
+    } else if ((task->flags & KITH__TASK_PLACED) != 0) {
+        kith__place(ctx, task);
     } else if (w == NULL) {
         kith__inject(ctx->rt, task);
     } else {
@@ -140,7 +144,8 @@ static struct kith_self *queue_next(struct kith__worker *w)
     return task;
 }
 
-static inline struct kith_self *next_own(struct kith__worker *w)
+/* Of those that may be stolen. */
+static inline struct kith_self *free_next(struct kith__worker *w)
 {
     struct kith_self *task = kith__load_rlx(&w->woken);
     if (KITH__LIKELY(task != NULL)) {
@@ -154,6 +159,45 @@ static inline struct kith_self *next_own(struct kith__worker *w)
         w->slot_runs = 0;
     }
     return queue_next(w);
+}
+
+static struct kith_self *placed_next(struct kith__worker *w)
+{
+    struct kith_self *task = w->placed_first;
+    if (task == NULL)
+        return NULL;
+    w->placed_first = (struct kith_self *)(void *)task->slot.next;
+    w->placed_count--;
+    return task;
+}
+
+/* Both kinds wait, perhaps: all placed ones that are there now have a turn, then as many of the
+ * others as wait then (FREE_MAX at most), and so on. So each task's turn comes as if all stood in one
+ * queue. */
+static __attribute__((noinline)) struct kith_self *next_of_both(struct kith__worker *w)
+{
+    if (kith__load_rlx(&w->placed_sent) != NULL)
+        kith__placed_fetch(w);
+    if (w->round_left == 0) {
+        w->round_placed = !w->round_placed;
+        uint64_t waiting = kith__waiting(w) + 1;
+        w->round_left = w->round_placed ? w->placed_count
+                                        : (uint32_t)(waiting < FREE_MAX ? waiting : FREE_MAX);
+    }
+    w->round_left -= w->round_left > 0;
+    struct kith_self *task = w->round_placed ? placed_next(w) : free_next(w);
+    if (task != NULL)
+        return task;
+    w->round_left = 0;
+    return w->round_placed ? free_next(w) : placed_next(w);
+}
+
+static inline struct kith_self *next_own(struct kith__worker *w)
+{
+    /* relaxed: a hint; who sleeps looks again (PL2d). */
+    if (KITH__LIKELY(w->placed_first == NULL && kith__load_rlx(&w->placed_sent) == NULL))
+        return free_next(w);
+    return next_of_both(w);
 }
 
 static struct kith_self *steal(struct kith__worker *w)

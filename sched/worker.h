@@ -47,6 +47,12 @@ struct kith_self *kith__steal_half(struct kith__worker *w, struct kith__worker *
 /* For whoever is no worker. */
 void kith__inject(struct kith_runtime *rt, struct kith_self *task);
 
+/* placed.c */
+/* Schedules a placed task that the caller has woken, or that has used up its turn. */
+void kith__place(struct kith__ctx *ctx, struct kith_self *task);
+/* The owner takes what others have sent into its list. */
+void kith__placed_fetch(struct kith__worker *w);
+
 /* spread.c */
 void kith__spread_open(struct kith_runtime *rt);
 void kith__spread_close(struct kith_runtime *rt);
@@ -149,7 +155,7 @@ static inline struct kith_self *kith__slot_take(struct kith__worker *w)
 static inline void kith__schedule(struct kith__ctx *ctx, struct kith_self *task)
 {
     struct kith__worker *w = ctx->worker;
-    bool plain = w != NULL && (task->flags & KITH__TASK_THREAD) == 0;
+    bool plain = w != NULL && (task->flags & (KITH__TASK_THREAD | KITH__TASK_PLACED)) == 0;
     if (KITH__LIKELY(plain && kith__load_rlx(&w->woken) == NULL))
         kith__store_rel(&w->woken, task); /* release K1; pairs with K2 in slot_raid */
     else
@@ -159,13 +165,17 @@ static inline void kith__schedule(struct kith__ctx *ctx, struct kith_self *task)
 /* Schedules a task that has used up its turn: behind all others. */
 static inline void kith__schedule_last(struct kith__ctx *ctx, struct kith_self *task)
 {
-    kith__enqueue(ctx->worker, task);
+    if (KITH__UNLIKELY((task->flags & KITH__TASK_PLACED) != 0))
+        kith__place(ctx, task);
+    else
+        kith__enqueue(ctx->worker, task);
 }
 
 /* Schedules an overloaded task that has used up its turn: every other turn is its. */
 static inline void kith__schedule_overloaded(struct kith__ctx *ctx, struct kith_self *task)
 {
-    ctx->worker->overloaded = task;
+    if (KITH__LIKELY((task->flags & KITH__TASK_PLACED) == 0))
+        ctx->worker->overloaded = task;
     kith__schedule(ctx, task);
 }
 

@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * kith_co * in a signature means: this may wait. An attached thread has one (runtime.h), and
- * waiting there blocks that thread. A handler has none, so it cannot wait by accident.
+ * kith_co * in a signature means: this may wait. A fiber has one (fiber.h), and waiting suspends it;
+ * an attached thread has one (runtime.h), and waiting blocks that thread. A handler has none, so it
+ * cannot wait by accident.
+ *
+ * In a fiber that is canceled everything that may wait answers KITH_ECANCELED, also where it would
+ * not have to wait. KITH_EDEADLK is the answer when all wait and nobody can wake anybody (config.h).
+ * An attached thread hears KITH_ESHUTDOWN when the runtime ends.
  *
  * A message that kith_receive or kith_ask gives out belongs to the co and lives until the next
  * kith_receive, kith_ask or detach on it; kith_keep (actor.h) takes the last one given out away
@@ -14,6 +19,7 @@
 #include <kith/err.h>
 #include <kith/msg.h>
 #include <kith/time.h>
+#include <stdbool.h>
 
 KITH_BEGIN_DECLS
 
@@ -21,8 +27,25 @@ typedef struct kith_co kith_co;
 
 /* Waits for the next message to this co and gives it out.
  * Owns: *msg is the co's, until the next receive or ask. Thread: co's. Blocks: until deadline.
- * Errors: KITH_ETIMEOUT, KITH_ESHUTDOWN, KITH_EPERM, KITH_EINVAL; *msg is then NULL. */
+ * Errors: KITH_ETIMEOUT, KITH_ECANCELED, KITH_ESHUTDOWN, KITH_EDEADLK, KITH_ENOMEM (for the
+ * deadline), KITH_EPERM, KITH_EINVAL; *msg is then NULL. */
 KITH_API kith_err kith_receive(kith_co *co, kith_time deadline, kith_msg **msg);
+
+/* Whether a message is the one that is waited for. */
+typedef bool kith_match_fn(const kith_msg *msg, void *arg);
+
+/* Selective receive: the first message for which match answers true; the others wait, in order. No
+ * message is shown to match twice in one call. Owns, Thread, Blocks, Errors: as kith_receive. */
+KITH_API kith_err kith_receive_if(kith_co *co, kith_time deadline, kith_match_fn *match, void *arg,
+                                  kith_msg **msg);
+
+/* kith_receive_only(co, T, deadline, &msg): the first message of type T.
+ * Owns, Thread, Blocks, Errors: as kith_receive. */
+#define kith_receive_only(co, T, deadline, msg)                                                    \
+    kith_receive_type((co), (deadline), &kith_type_##T, (msg))
+/* What kith_receive_only expands to. Owns, Thread, Blocks, Errors: as kith_receive. */
+KITH_API kith_err kith_receive_type(kith_co *co, kith_time deadline, const kith_type *type,
+                                    kith_msg **msg);
 
 /* kith_ask(co, to, deadline, &reply, T, .field = value ...): sends a T and waits for the answer.
  * Messages that come meanwhile wait for kith_receive, in order. An answer after the deadline is

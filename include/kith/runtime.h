@@ -14,6 +14,7 @@
 #include <kith/err.h>
 #include <kith/log.h>
 #include <kith/time.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -46,6 +47,7 @@ typedef struct kith_config {
                                  default: none, and no backtrace */
     kith_time shutdown_ns;    /* how long kith_main waits for the actors to end; default 5 s */
     kith_allocator allocator; /* default: the C library's */
+    bool no_stack_guards;     /* fibers' stacks without guard pages: for a million of them */
 } kith_config;
 
 /* A program's main function: it runs on the calling thread, attached. */

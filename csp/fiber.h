@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * A fiber: a task that has a stack of its own, so its code can wait in the middle. Used by the files
+ * of csp that start fibers (future.c, scope.c) and by the actor layer.
+ */
+#ifndef KITH__CSP_FIBER_H
+#define KITH__CSP_FIBER_H
+
+#include "csp/context.h"
+#include "csp/csp.h"
+#include "sched/co.h"
+
+struct kith__fiber;
+
+/* Runs once, in the fiber's last turn, when everything of the fiber is gone: failed is KITH_OK or
+ * what it called kith_fail with. */
+typedef void kith__fiber_end_fn(struct kith__ctx *ctx, void *arg, kith_err failed);
+
+/* It stands at the high end of its stack, so that an idle fiber costs one page and its task. */
+struct kith__fiber {
+    struct kith_co co; /* first: a task's state is its co */
+    struct kith__context context;
+    struct kith__context *back; /* the worker's, while the fiber runs */
+    struct kith__stack *stack;
+    struct kith__fiber_kind *kind;
+    kith_fiber_fn *fn;
+    void *arg;
+    char *lowest; /* the deepest that it was seen suspended at */
+    kith__fiber_end_fn *on_end;
+    void *on_end_arg;
+    bool yields; /* it is to run again without being woken */
+    bool ended;
+};
+
+extern const struct kith__task_ops kith__fiber_ops;
+
+/* Makes a fiber, and does not start it yet: on_end may be set, and its task be remembered. NULL and
+ * *err: KITH_EINVAL, KITH_ENOMEM, KITH_ESHUTDOWN, KITH_EBADREF or KITH_EDEAD (parent). */
+struct kith__fiber *kith__fiber_new(struct kith__ctx *ctx, kith_fiber_fn *fn, void *arg,
+                                    const char *name, const kith_fiber_options *options,
+                                    kith_err *err);
+/* It may run from now on, and so may be gone when this returns. */
+kith_ref kith__fiber_start(struct kith__ctx *ctx, struct kith__fiber *fiber);
+
+#endif

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The lock of what cos share: channels, futures, scopes. Held for some tens of instructions, never
+ * while anything waits.
+ *
+ * Used by the files of csp.
+ */
+#ifndef KITH__CSP_LOCK_H
+#define KITH__CSP_LOCK_H
+
+#include "base/atomic.h"
+#include "sched/runtime.h"
+
+struct kith__lock {
+    KITH__ATOMIC(uint32_t) word; /* 0: free */
+};
+
+/* The lock is held by another thread: waits. */
+void kith__lock_slow(struct kith__lock *lock);
+
+static inline void kith__lock_enter(struct kith__lock *lock, struct kith__ctx *ctx)
+{
+    uint32_t seen = 0;
+    (void)ctx;
+    /* acquire LK1; pairs with LK2: what the last holder did. */
+    if (KITH__UNLIKELY(!kith__cas_acq(&lock->word, &seen, 1)))
+        kith__lock_slow(lock);
+}
+
+static inline void kith__lock_leave(struct kith__lock *lock, struct kith__ctx *ctx)
+{
+    (void)ctx;
+    kith__store_rel(&lock->word, 0); /* release LK2; pairs with LK1 */
+}
+
+#endif
