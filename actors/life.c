@@ -62,7 +62,8 @@ kith_ref kith_spawn_with(kith_self *self, const kith_behavior *behavior, const v
     struct kith__ctx *ctx = kith__ctx_of(self);
     if (ctx == NULL)
         return error_ref(KITH_EPERM);
-    if (behavior == NULL || behavior->state_bytes > STATE_BYTES_MAX)
+    if (behavior == NULL || behavior->state_bytes > STATE_BYTES_MAX ||
+        (options != NULL && options->worker > ctx->rt->worker_count))
         return error_ref(KITH_EINVAL);
     if (kith__load_rlx(&ctx->rt->shutting_down) != 0)
         return error_ref(KITH_ESHUTDOWN);
@@ -73,6 +74,8 @@ kith_ref kith_spawn_with(kith_self *self, const kith_behavior *behavior, const v
     struct kith_self *task = kith__task_new(ctx, &kith__actor_ops, behavior, behavior->state_bytes);
     if (task == NULL)
         return error_ref(KITH_ENOMEM);
+    if (options != NULL && options->worker != 0)
+        kith__task_place(task, options->worker - 1);
     kith_ref ref = {kith__task_bits(task)};
     kith__store_rlx(&task->parent, parent);
     kith__count(&ctx->counters.spawned);

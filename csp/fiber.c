@@ -147,8 +147,7 @@ static bool fiber_run(struct kith__ctx *ctx, struct kith__fiber *f)
 static void settle(struct kith__ctx *ctx, struct kith__fiber *f)
 {
     f->co.ctx = ctx;
-    f->co.task->flags |= KITH__TASK_PLACED;
-    f->co.task->wheel = (uint8_t)ctx->worker->index;
+    kith__task_place(f->co.task, ctx->worker->index);
 }
 
 /* Whether it has something to run for: it begins, has yielded, or has what it waits for. */
@@ -210,10 +209,8 @@ static struct kith_self *task_make(struct kith__ctx *ctx, struct kith__fiber *f,
     if (task == NULL)
         return NULL;
     kith__store_rlx(&task->parent, parent);
-    if (worker != 0) {
-        task->flags |= KITH__TASK_PLACED;
-        task->wheel = (uint8_t)(worker - 1);
-    }
+    if (worker != 0)
+        kith__task_place(task, worker - 1);
     return task;
 }
 

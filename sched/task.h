@@ -94,6 +94,13 @@ static inline const struct kith__internal *kith__internal_of(const struct kith_m
     return (const struct kith__internal *)(const void *)msg->type;
 }
 
+/* T3, before anybody can wake it. */
+static inline void kith__task_place(struct kith_self *task, uint32_t worker)
+{
+    task->flags |= KITH__TASK_PLACED;
+    task->wheel = (uint8_t)worker;
+}
+
 static inline uint64_t kith__task_bits(const struct kith_self *task)
 {
     return kith__load_rlx(&task->slot.bits); /* relaxed: constant while the task lives */

@@ -219,6 +219,8 @@ static struct kith_self *steal(struct kith__worker *w)
 /* All that a stalled worker has: its slot too. For sched/watch.c; returns whether it had any. */
 bool kith__steal_all(struct kith__worker *w, struct kith__worker *victim)
 {
+    if (w->ctx.rt->config.no_stealing)
+        return false;
     struct kith_self *task = slot_raid(victim);
     bool any = task != NULL;
     if (any)
@@ -244,7 +246,8 @@ static void look_around(struct kith__worker *w)
     struct kith_self *task = kith__shared_take(w);
     if (task != NULL)
         kith__enqueue(w, task);
-    kith__spread_step(w);
+    if (!w->ctx.rt->config.no_stealing)
+        kith__spread_step(w);
     if (kith__nobody_searches(w->ctx.rt) && kith__worth_stealing(w))
         kith__wake_one(w->ctx.rt);
 }

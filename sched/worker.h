@@ -93,6 +93,8 @@ static inline uint64_t kith__waiting(struct kith__worker *w)
  * it is being tried out how many workers are good for it. */
 static inline bool kith__worth_stealing(struct kith__worker *w)
 {
+    if (KITH__UNLIKELY(w->ctx.rt->config.no_stealing))
+        return false;
     uint64_t n = kith__waiting(w);
     return n * kith__load_rlx(&w->turn_ns) >= KITH__STEAL_NS ||
            (n > 1 && kith__load_rlx(&w->ctx.rt->spread.fine) != 0);

@@ -93,6 +93,7 @@ typedef struct kith_behavior {
 
 typedef struct kith_spawn_options {
     kith_ref parent; /* zero: the caller */
+    unsigned worker; /* 1 for the first worker: it runs there and is not stolen; 0: anywhere */
 } kith_spawn_options;
 
 /* Makes an actor and runs its init; returns the reference to it. kith_spawn_with takes options, too

@@ -33,6 +33,15 @@ typedef struct kith_allocator {
 
 #define KITH_WORKERS_MAX 256
 
+/* What runs the actors. */
+typedef enum kith_executor {
+    KITH_POOL = 0, /* a pool of worker threads */
+    KITH_LOOP = 1  /* the calling thread alone: loop.h */
+} kith_executor;
+
+/* How KITH_LOOP asks the system for events. */
+typedef enum kith_poller { KITH_EPOLL = 0, KITH_POLL = 1, KITH_SELECT = 2 } kith_poller;
+
 /* Zero in any field means its default. */
 typedef struct kith_config {
     unsigned workers;         /* default: the CPUs that the process may use (affinity, cgroup) */
@@ -48,6 +57,16 @@ typedef struct kith_config {
     kith_time shutdown_ns;    /* how long kith_main waits for the actors to end; default 5 s */
     kith_allocator allocator; /* default: the C library's */
     bool no_stack_guards;     /* fibers' stacks without guard pages: for a million of them */
+    bool stack_report;        /* a fiber that overflows its stack is named in the log, by a handler of
+                                 SIGSEGV; default: off (kith_main: on) */
+    bool no_stealing;         /* workers take no work from each other, stalled or not */
+    bool debug;               /* reports handlers that last long, and results that nobody looks at */
+    kith_time slow_ns;        /* with debug: how long is long; default 100 ms */
+    kith_executor executor;   /* default KITH_POOL */
+    kith_poller poller;       /* of KITH_LOOP; default KITH_EPOLL */
+    unsigned blocking_threads;  /* most threads for blocking calls (blocking.h); default: 2 a CPU + 8 */
+    unsigned blocking_queue;    /* most calls that wait for one; default 10,000 */
+    kith_time blocking_idle_ns; /* how long an idle one stays; default 10 s */
 } kith_config;
 
 /* A program's main function: it runs on the calling thread, attached. */
