@@ -109,6 +109,17 @@ kith_err kith__ask_block(struct kith_co *co, uint64_t to, struct kith_msg *msg);
 /* Ends the question that co waits for, unanswered. */
 void kith__ask_give_up(struct kith_co *co);
 
+/* deadlock.c */
+/* Whether all wait for ever: then it is reported, and main woken. Outside of rt->lock. */
+void kith__deadlock_look(struct kith__ctx *ctx);
+/* How the main thread waits: for its inbox, which rests, or for the end of all actors. */
+enum { KITH__MAIN_RUNS = 0, KITH__MAIN_RESTS = 1, KITH__MAIN_JOINS = 2 };
+/* If ctx is the main thread's: it waits from now on, without a deadline; true if so. It may turn out
+ * that it would be for ever. */
+bool kith__main_waits(struct kith__ctx *ctx, uint32_t how);
+/* If co is the main thread's: it waits no more. By whoever wakes it, before that. */
+void kith__main_woken(struct kith_runtime *rt, const struct kith_co *co);
+
 /* thread.c */
 kith_err kith__attach(struct kith_runtime *rt, struct kith_co **out);
 void kith__detach(struct kith_co *co);
@@ -126,6 +137,8 @@ uint64_t kith__actors_alive(struct kith_runtime *rt);
 void kith__counters_add(struct kith__counters *sum, const struct kith__counters *of);
 
 /* shutdown.c */
+/* The task that lives in a slot, or NULL. */
+struct kith_self *kith__task_at(struct kith_runtime *rt, uint32_t slot);
 /* Sends a stop; without memory for it, the shutdown that waits sends it again. */
 void kith__stop_for_shutdown(struct kith__ctx *ctx, uint64_t task);
 /* The actor is dead and its inbox closed: if a shutdown waits for that, goes on with its parent. */

@@ -28,6 +28,7 @@ static const struct kith__upper upper = {
     .stray = kith__dead_letter,
     .answer = kith__answer_arrived,
     .stop = kith__stop_for_shutdown,
+    .quiet = kith__deadlock_look,
 };
 
 static bool config_ok(const kith_config *config)
@@ -246,8 +247,10 @@ static bool run_main(struct kith_runtime *rt, kith_main_fn *fn, void *arg)
         kith__log(&rt->log, KITH_LOG_ERROR, "main could not attach: %s", kith_strerror(err));
         return false;
     }
+    kith__store_rlx(&rt->main, co); /* relaxed: who wakes it has its message, or a worker's lock */
     fn(co->task, co, arg);
-    bool ok = co->failed == KITH_OK;
+    kith__store_rlx(&rt->main, NULL);
+    bool ok = co->failed == KITH_OK && kith__load_rlx(&rt->deadlocked) == 0;
     kith__detach(co);
     return ok;
 }

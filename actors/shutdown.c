@@ -35,23 +35,33 @@ static bool change_wait(struct kith_runtime *rt, kith_time deadline)
     return pthread_cond_timedwait(&rt->changed, &rt->lock, &at) == 0;
 }
 
+/* Under rt->lock. */
+static bool is_quiet(struct kith_runtime *rt, uint32_t attached)
+{
+    return kith__actors_alive(rt) == 0 && kith__load_rlx(&rt->attached) <= attached;
+}
+
 /* Waits until no actor lives and no more than `attached` threads are attached. */
 static kith_err quiet_wait(struct kith_runtime *rt, uint32_t attached, kith_time deadline)
 {
     kith_err err = KITH_OK;
+    bool main = deadline == KITH_FOREVER && kith__ctx_here != NULL && kith__ctx_here->rt == rt &&
+                kith__main_waits(kith__ctx_here, KITH__MAIN_JOINS);
     pthread_mutex_lock(&rt->lock);
     /* seq S3; pairs with kith__tell_joiners. The load of idle is for those that sleep: either it reads
      * what their sleep stored (B1c), and then sees the deaths before it, or they see joining. */
     kith__add_seq(&rt->joining, 1);
     (void)kith__load_seq(&rt->idle); /* seq S3; pairs with B1c */
-    while (kith__actors_alive(rt) > 0 || rt->attached > attached) {
-        if (!change_wait(rt, deadline)) {
-            err = kith__actors_alive(rt) > 0 || rt->attached > attached ? KITH_ETIMEOUT : KITH_OK;
-            break;
-        }
+    while (!is_quiet(rt, attached) && err == KITH_OK) {
+        if (main && kith__load_seq(&rt->deadlocked) != 0) /* seq DL3 */
+            err = KITH_EDEADLK;
+        else if (!change_wait(rt, deadline))
+            err = is_quiet(rt, attached) ? KITH_OK : KITH_ETIMEOUT;
     }
     kith__sub_seq(&rt->joining, 1); /* S3 */
     pthread_mutex_unlock(&rt->lock);
+    if (main)
+        kith__main_woken(rt, kith__load_rlx(&rt->main));
     return err;
 }
 
@@ -59,7 +69,7 @@ static kith_err quiet_wait(struct kith_runtime *rt, uint32_t attached, kith_time
 
 #define NAMED_MAX 32
 
-static struct kith_self *actor_at(struct kith_runtime *rt, uint32_t slot)
+struct kith_self *kith__task_at(struct kith_runtime *rt, uint32_t slot)
 {
     struct kith__chunk *chunk = &rt->table.chunks[slot / KITH__CHUNK_SLOTS];
     char *base = kith__load_acq(&chunk->base); /* acquire H-PUB */
@@ -68,7 +78,13 @@ static struct kith_self *actor_at(struct kith_runtime *rt, uint32_t slot)
     struct kith_self *task = (void *)(base + (size_t)(slot % KITH__CHUNK_SLOTS) * chunk->bytes);
     if (kith__load_seq(&task->inbox) == KITH__INBOX_CLOSED) /* S1, S2 */
         return NULL;
-    return kith__behavior_of(task) != NULL ? task : NULL; /* NULL: a thread */
+    return task;
+}
+
+static struct kith_self *actor_at(struct kith_runtime *rt, uint32_t slot)
+{
+    struct kith_self *task = kith__task_at(rt, slot);
+    return task != NULL && kith__behavior_of(task) != NULL ? task : NULL; /* NULL: a thread */
 }
 
 static uint32_t slots_of(struct kith_runtime *rt)
@@ -91,7 +107,7 @@ static void left_log(struct kith_runtime *rt, uint32_t own)
     }
     pthread_mutex_lock(&rt->lock);
     uint64_t alive = kith__actors_alive(rt);
-    uint32_t attached = rt->attached - own;
+    uint32_t attached = kith__load_rlx(&rt->attached) - own;
     pthread_mutex_unlock(&rt->lock);
     kith__log(&rt->log, KITH_LOG_WARN, "left at the deadline: %llu actors, %u attached threads",
               (unsigned long long)alive, attached);

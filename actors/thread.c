@@ -25,6 +25,7 @@ static struct kith__thread *thread_of(struct kith_co *co)
 static void thread_wake(struct kith_self *task)
 {
     struct kith__thread *thread = task->state;
+    kith__main_woken(thread->ctx.rt, &thread->co);
     pthread_mutex_lock(&thread->lock);
     thread->ready = true;
     pthread_cond_signal(&thread->changed);
@@ -54,7 +55,11 @@ static bool sleep_until(struct kith__thread *thread, kith_time deadline)
 {
     struct kith_self *task = thread->co.task;
     kith__msg_cache_flush(thread->ctx.cache);
-    if (!kith__inbox_rest(&task->inbox) || ready_wait(thread, deadline))
+    if (!kith__inbox_rest(&task->inbox))
+        return true;
+    if (deadline == KITH_FOREVER)
+        kith__main_waits(&thread->ctx, KITH__MAIN_RESTS);
+    if (ready_wait(thread, deadline))
         return true;
     uintptr_t seen = KITH__INBOX_IDLE;
     if (kith__cas_acq(&task->inbox, &seen, KITH__INBOX_EMPTY)) /* acquire M4, as a push does */
@@ -119,7 +124,7 @@ static void thread_list(struct kith_runtime *rt, struct kith__thread *thread)
     actors->threads = thread;
     thread->ctx.next = rt->contexts;
     rt->contexts = &thread->ctx;
-    rt->attached++;
+    kith__store_seq(&rt->attached, kith__load_rlx(&rt->attached) + 1); /* seq DL4: DL1 */
     pthread_mutex_unlock(&rt->lock);
 }
 
@@ -150,7 +155,7 @@ static void thread_free(struct kith_runtime *rt, struct kith__thread *thread)
 static void uncount(struct kith_runtime *rt)
 {
     pthread_mutex_lock(&rt->lock);
-    rt->attached--;
+    kith__store_seq(&rt->attached, kith__load_rlx(&rt->attached) - 1); /* seq DL4 */
     pthread_cond_broadcast(&rt->changed);
     pthread_mutex_unlock(&rt->lock);
 }

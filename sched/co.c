@@ -20,11 +20,14 @@ static void wake_run(struct kith__ctx *ctx, struct kith_self *task, struct kith_
     kith__co_of(task)->woke |= KITH__WOKE_FIRED;
 }
 
+/* A fiber is canceled by it; the main thread is told of a deadlock. */
 static void stop_run(struct kith__ctx *ctx, struct kith_self *task, struct kith_msg *msg)
 {
-    (void)ctx;
     (void)msg;
-    kith__co_of(task)->woke |= KITH__WOKE_CANCEL;
+    if ((task->flags & KITH__TASK_THREAD) == 0)
+        kith__co_of(task)->woke |= KITH__WOKE_CANCEL;
+    else if (kith__load_seq(&ctx->rt->deadlocked) != 0) /* seq DL3 */
+        kith__co_of(task)->woke |= KITH__WOKE_DEADLOCK;
 }
 
 static void embedded_dead(struct kith__ctx *ctx, struct kith_msg *msg)

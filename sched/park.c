@@ -179,6 +179,15 @@ void kith__tell_joiners(struct kith_runtime *rt)
     pthread_mutex_unlock(&rt->lock);
 }
 
+/* All sleep, main too, and nothing was found: perhaps for ever. */
+static void quiet(struct kith__worker *w)
+{
+    struct kith_runtime *rt = w->ctx.rt;
+    if (kith__load_seq(&rt->main_waits) != 0 && /* seq DL2b; after B1c */
+        PARKED(kith__load_rlx(&rt->idle)) == rt->worker_count)
+        rt->upper->quiet(&w->ctx);
+}
+
 void kith__park(struct kith__worker *w)
 {
     struct kith_runtime *rt = w->ctx.rt;
@@ -187,6 +196,7 @@ void kith__park(struct kith__worker *w)
     park_begin(w);
     kith__tell_joiners(rt);
     if (nothing_to_do(w)) {
+        quiet(w);
         kith_time deadline = kith__timers_sleep(w);
         rt->driver->poll(w, w, deadline);
         kith__timers_woke(w);

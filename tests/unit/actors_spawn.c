@@ -302,7 +302,7 @@ static const kith_behavior empty = {0};
 
 TEST_ON_WORKERS(an_empty_behaviour_is_an_actor)
 {
-    kith_ref actor = kith_spawn_with(e->self, &empty, NULL, &(kith_spawn_options){{0}});
+    kith_ref actor = kith_spawn_with(e->self, &empty, NULL, &(kith_spawn_options){.worker = 0});
     CHECK_EQ(kith_ref_error(actor), KITH_OK);
     CHECK_EQ(kith_send(e->self, actor, number), KITH_OK);
     stop_and_wait(e, actor);
