@@ -6,6 +6,11 @@
  * The test's main thread is attached. It tells a port actor what to do by kith_ask (tell), and gets
  * every message about a socket as the actor got it (NEXT). So a test reads from top to bottom.
  *
+ * An event of a socket may be on its way to the actor at any time, and takes along whatever has come
+ * until it is looked at: it may be handled before or between the orders of a test. What is to
+ * happen before the actor looks at a socket again therefore stands in one order, which is one
+ * handler, and what is to happen meanwhile waits until that handler stands at the gate.
+ *
  * Invariants: net_end checks that no descriptor, no socket, no message and no byte of memory is
  * left; nothing waits for longer than NET_WAIT.
  */
@@ -33,6 +38,7 @@ enum net_op {
     NET_CONNECT_WAIT, /* connects, then waits for net_gate */
     NET_WRITE,        /* n bytes of the pattern from offset */
     NET_READ_BY,
+    NET_READ_BY_BACK, /* sets a read deadline and takes it back, in one handler */
     NET_READING,
     NET_FINISH,
     NET_CLOSE,
@@ -40,11 +46,9 @@ enum net_op {
     NET_WAITING,
     NET_LOCAL,
     NET_PEER,
-    NET_WAIT_WRITE,  /* waits for net_gate, then writes */
+    NET_WRITE_GONE,  /* writes twice, in one handler, to a peer that has gone */
     NET_WRITE_CLOSE, /* writes, sets a read deadline, and closes, in one handler */
-    NET_FINISH_NEXT, /* finishes, and sends itself the next order, in one handler */
     NET_GIVE_SAY,    /* gives, and sends the receiver an answer, in one handler */
-    NET_FINISH_GIVE,
     NET_STOP
 };
 
@@ -56,10 +60,11 @@ KITH_MESSAGE(order, {
     size_t n;
     size_t offset;
     bool on;
+    bool gate; /* first meets the test at the gate, in the same handler */
+    bool give; /* then gives the socket to `to`, in the same handler */
     uint16_t port;
     const char *address;
     const kith_sock_options *options;
-    enum net_op next; /* of NET_FINISH_NEXT, about the same socket */
 });
 
 KITH_MESSAGE(answer, {
@@ -71,6 +76,28 @@ KITH_MESSAGE(answer, {
 });
 
 static sem_t net_gate TEST_UNUSED;
+static sem_t net_at_gate TEST_UNUSED; /* the actor stands there */
+
+static TEST_UNUSED void net_gate_make(void)
+{
+    sem_init(&net_gate, 0, 0);
+    sem_init(&net_at_gate, 0, 0);
+}
+
+static TEST_UNUSED void net_gate_unmake(void)
+{
+    sem_destroy(&net_gate);
+    sem_destroy(&net_at_gate);
+}
+
+/* The actor is in the handler of its order with .gate: it looks at no socket until sem_post. */
+static TEST_UNUSED void net_gate_reached(void)
+{
+    struct timespec by;
+    clock_gettime(CLOCK_REALTIME, &by);
+    by.tv_sec += (time_t)(NET_WAIT / KITH_SECOND);
+    CHECK_EQ(sem_timedwait(&net_at_gate, &by), 0);
+}
 
 /* Called by the actor in the same handler, after what it was told: a look inside. */
 static size_t (*net_probe)(kith_self *self);
@@ -135,15 +162,19 @@ static void port_do(kith_self *self, const order *msg, answer *out)
         out->err = kith_sock_error(out->sock);
         sem_wait(&net_gate);
         break;
-    case NET_WAIT_WRITE:
-        sem_wait(&net_gate);
-        out->err = port_write(self, msg);
+    case NET_WRITE_GONE:
+        out->err = port_write(self, msg); /* finds that it has gone, which the actor will hear */
+        CHECK_EQ((int)port_write(self, msg), (int)KITH_ENOTCONN);
         break;
     case NET_WRITE:
         out->err = port_write(self, msg);
         break;
     case NET_READ_BY:
         out->err = kith_sock_read_by(self, msg->sock, msg->deadline);
+        break;
+    case NET_READ_BY_BACK:
+        CHECK_EQ((int)kith_sock_read_by(self, msg->sock, msg->deadline), 0);
+        out->err = kith_sock_read_by(self, msg->sock, KITH_FOREVER);
         break;
     case NET_READING:
         out->err = kith_sock_reading(self, msg->sock, msg->on);
@@ -156,16 +187,6 @@ static void port_do(kith_self *self, const order *msg, answer *out)
         CHECK_EQ((int)kith_sock_read_by(self, msg->sock, msg->deadline), 0);
         CHECK_GT(kith_sock_waiting(self, msg->sock), 0);
         CHECK_EQ((int)kith_close(self, msg->sock), 0);
-        break;
-    case NET_FINISH_NEXT:
-        out->err = kith_sock_finish(self, msg->sock);
-        CHECK_EQ(
-            (int)kith_send(self, kith_self_ref(self), order, .op = msg->next, .sock = msg->sock),
-            0);
-        break;
-    case NET_FINISH_GIVE:
-        CHECK_EQ((int)kith_sock_finish(self, msg->sock), 0);
-        out->err = kith_sock_give(self, msg->sock, msg->to);
         break;
     case NET_GIVE_SAY:
         out->err = kith_sock_give(self, msg->sock, msg->to);
@@ -194,8 +215,14 @@ static void port_do(kith_self *self, const order *msg, answer *out)
 
 KITH_ON(port, order)
 {
-    answer out = {.err = KITH_OK};
+    answer out = {.err = KITH_OK, .sock = msg->sock};
+    if (msg->gate) {
+        sem_post(&net_at_gate);
+        sem_wait(&net_gate);
+    }
     port_do(self, msg, &out);
+    if (msg->give && out.err == KITH_OK)
+        out.err = kith_sock_give(self, out.sock, msg->to);
     if (net_probe != NULL)
         out.n = net_probe(self);
     while (kith_reply_copy(self, &kith_type_answer, &out) == KITH_ENOMEM)
