@@ -16,6 +16,7 @@ struct kith__thread {
     struct kith__ctx ctx;
     pthread_mutex_t lock; /* of ready */
     pthread_cond_t changed;
+    bool home;                 /* the loop executor runs on it */
     bool ready;                /* its inbox was woken: the task is the thread's again */
     struct kith__thread *next; /* in the runtime's list, under its lock */
 };
@@ -42,6 +43,7 @@ static inline struct kith__actors *kith__actors_of(struct kith_runtime *rt)
 }
 
 extern const struct kith__task_ops kith__actor_ops;
+extern const struct kith__task_ops kith__bounded_ops; /* of actors with a bounded mailbox */
 extern const struct kith__task_ops kith__thread_ops;
 
 static inline const kith_behavior *kith__behavior_of(const struct kith_self *task)
@@ -104,8 +106,9 @@ void kith__answer_arrived(struct kith__ctx *ctx, struct kith_self *task, struct 
 /* Tells the asker of msg, if it has one, that there will be no answer. */
 void kith__ask_refuse(struct kith__ctx *ctx, struct kith_msg *msg, kith_err reason);
 
-/* The blocking form: sends msg as a question of co's; co->asked is 0 when it is over. */
-kith_err kith__ask_block(struct kith_co *co, uint64_t to, struct kith_msg *msg);
+/* The blocking form: sends msg as a question of co's, for which it may wait for room in the mailbox
+ * until deadline; co->asked is 0 when it is over. */
+kith_err kith__ask_block(struct kith_co *co, uint64_t to, struct kith_msg *msg, kith_time deadline);
 /* Ends the question that co waits for, unanswered. */
 void kith__ask_give_up(struct kith_co *co);
 
@@ -151,6 +154,25 @@ static inline kith_err kith__deliver(struct kith__ctx *ctx, uint64_t to, struct 
     if (KITH__UNLIKELY(kith__bits_kind(to) == KITH__KIND_ASK))
         return kith__answer(ctx, to, msg);
     return kith__post(ctx, to, msg);
+}
+
+/* The mailbox of task, found by `to`, is bounded: takes room in it and pushes msg. */
+kith_err kith__mail_bounded(struct kith__ctx *ctx, struct kith_self *task, uint64_t to,
+                            struct kith_msg *msg, kith_time deadline);
+
+/* As kith__deliver, for what counts in a bounded mailbox: KITH_EFULL, too, and, if a co acts, which
+ * waits for room until deadline, the errors of a wait. */
+static inline kith_err kith__mail(struct kith__ctx *ctx, uint64_t to, struct kith_msg *msg,
+                                  kith_time deadline)
+{
+    if (KITH__UNLIKELY(kith__bits_kind(to) == KITH__KIND_ASK))
+        return kith__answer(ctx, to, msg);
+    struct kith_self *task = kith__post_find(ctx->rt, to);
+    if (KITH__UNLIKELY(task == NULL))
+        return kith__post_refused(ctx->rt, to);
+    if (KITH__UNLIKELY(kith__task_is_bounded(task)))
+        return kith__mail_bounded(ctx, task, to, msg, deadline);
+    return kith__post_at(ctx, task, to, msg);
 }
 
 #endif

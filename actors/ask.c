@@ -228,13 +228,13 @@ static bool deadline_set(struct kith__ctx *ctx, struct kith_self *task, struct k
 }
 
 /* Sends msg as the question; KITH_OK also if the target is dead: then it is refused. Otherwise the
- * question and msg are ended. */
+ * question and msg are ended. A co may wait here, until deadline, for room in the target's mailbox. */
 static kith_err ask_send(struct kith__ctx *ctx, struct kith_self *task, struct kith__ask *ask,
-                         struct kith_msg *msg)
+                         struct kith_msg *msg, kith_time deadline)
 {
     uint64_t to = ask->target;
     msg->sender = kith__load_rlx(&ask->slot.bits);
-    kith_err err = kith__deliver(ctx, to, msg);
+    kith_err err = kith__mail(ctx, to, msg, deadline);
     if (err == KITH_EDEAD) {
         kith__dead_letter(ctx, to, msg, KITH_EDEAD);
         return KITH_OK;
@@ -280,10 +280,10 @@ kith_err kith_ask_then_copy(kith_self *self, kith_ref to, kith_time deadline, ki
         ask_end(ctx, self, ask);
         return KITH_ENOMEM;
     }
-    return ask_send(ctx, self, ask, msg);
+    return ask_send(ctx, self, ask, msg, KITH_NOWAIT);
 }
 
-kith_err kith__ask_block(struct kith_co *co, uint64_t to, struct kith_msg *msg)
+kith_err kith__ask_block(struct kith_co *co, uint64_t to, struct kith_msg *msg, kith_time deadline)
 {
     struct kith__ask *ask = ask_new(co->ctx, co->task, to);
     if (ask == NULL) {
@@ -291,7 +291,7 @@ kith_err kith__ask_block(struct kith_co *co, uint64_t to, struct kith_msg *msg)
         return KITH_ENOMEM;
     }
     uint64_t bits = kith__load_rlx(&ask->slot.bits);
-    kith_err err = ask_send(co->ctx, co->task, ask, msg);
+    kith_err err = ask_send(co->ctx, co->task, ask, msg, deadline);
     if (err == KITH_OK)
         co->asked = bits;
     return err;

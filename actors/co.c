@@ -10,6 +10,7 @@
  *      again.
  */
 #include "actors/actor.h"
+#include "csp/bound.h"
 #include <kith/co.h>
 #include <string.h>
 
@@ -22,6 +23,8 @@ kith_self *kith_co_self(kith_co *co)
 
 static kith_msg *give_out(struct kith_co *co, struct kith_msg *msg)
 {
+    if (KITH__UNLIKELY((msg->flags & KITH__MSG_COUNTED) != 0))
+        kith__bound_done(co->ctx, co->task);
     msg->flags = 0;
     co->ctx->current = msg;
     return msg;
@@ -34,6 +37,8 @@ static kith_err mail_wait(struct kith_co *co, kith_time deadline)
     kith__co_sift(co);
     if ((co->woke & KITH__WOKE_MAIL) != 0)
         return KITH_OK;
+    if (kith__task_is_bounded(co->task))
+        kith__bound_tell(co->ctx, kith__bound_of(co->task));
     return kith__co_wait(co, KITH__WOKE_MAIL, deadline, "kith_receive", NULL);
 }
 
@@ -149,7 +154,7 @@ kith_err kith_ask_copy(kith_co *co, kith_ref to, kith_time deadline, kith_msg **
     msg->type = type;
     memcpy(kith__msg_body(msg), body, type->body_bytes); /* body may lie in the message in hand */
     kith__current_end(co->ctx);
-    err = kith__ask_block(co, to.bits, msg);
+    err = kith__ask_block(co, to.bits, msg, deadline);
     return err != KITH_OK ? err : answer_wait(co, deadline, reply);
 }
 

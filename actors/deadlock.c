@@ -20,6 +20,7 @@
  * is woken from outside only shows it by being attached, by a socket, a timer or a promise.
  */
 #include "actors/actor.h"
+#include "sched/single.h"
 #include "sched/worker.h"
 
 static uint64_t sockets_of(struct kith_runtime *rt)
@@ -125,6 +126,7 @@ void kith__deadlock_look(struct kith__ctx *ctx)
     pthread_mutex_lock(&rt->lock);
     pthread_cond_broadcast(&rt->changed);
     pthread_mutex_unlock(&rt->lock);
+    kith__single_look(rt);
 }
 
 bool kith__main_waits(struct kith__ctx *ctx, uint32_t how)
@@ -133,7 +135,8 @@ bool kith__main_waits(struct kith__ctx *ctx, uint32_t how)
     if (main == NULL || main->ctx != ctx)
         return false;
     kith__store_seq(&ctx->rt->main_waits, how); /* seq DL2b */
-    kith__deadlock_look(ctx);
+    if (!kith__is_loop(ctx->rt)) /* there main's loop looks before it sleeps */
+        kith__deadlock_look(ctx);
     return true;
 }
 

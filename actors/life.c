@@ -5,12 +5,13 @@
  * Invariants
  *  D1. A new actor can be found only when it is complete: its handle gets out by its own init or by
  *      kith_spawn's return, and its inbox opens before either.
- *  D2. Death closes the inbox once; whatever was in it, and whatever meets CLOSED afterwards, goes to
- *      the dead letters. So each message's drop runs exactly once.
- *  D3. The order of death: stop hook, what it owns, handle, inbox, mailbox, watchers, slot. A watcher
- *      that hears of a death and sends again meets a stale handle.
+ *  D2. Death closes the inbox once; whatever was in it, and whatever meets CLOSED afterwards, goes
+ *      to the dead letters. So each message's drop runs exactly once.
+ *  D3. The order of death: stop hook, what it owns, handle, bound, inbox, mailbox, watchers, slot.
+ *      A watcher that hears of a death and sends again meets a stale handle.
  */
 #include "actors/actor.h"
+#include "csp/bound.h"
 #include <string.h>
 
 #define STATE_BYTES_MAX ((size_t)1 << 30)
@@ -21,6 +22,17 @@ static kith_ref error_ref(kith_err err)
 }
 
 /* ---- making ---- */
+
+static struct kith_self *actor_new(struct kith__ctx *ctx, const kith_behavior *behavior)
+{
+    size_t bytes = behavior->state_bytes;
+    if (KITH__LIKELY(behavior->mailbox_max == 0))
+        return kith__task_new(ctx, &kith__actor_ops, behavior, bytes);
+    struct kith_self *task = kith__task_new_bounded(ctx, &kith__bounded_ops, behavior, bytes);
+    if (task != NULL)
+        kith__bound_open(task, behavior->mailbox_max);
+    return task;
+}
 
 /* Runs init as the new actor. */
 static kith_err run_init(struct kith__ctx *ctx, struct kith_self *task, const void *arg)
@@ -71,7 +83,7 @@ kith_ref kith_spawn_with(kith_self *self, const kith_behavior *behavior, const v
     kith_err err = kith__task_parent(ctx, options != NULL ? options->parent.bits : 0, &parent);
     if (err != KITH_OK)
         return error_ref(err);
-    struct kith_self *task = kith__task_new(ctx, &kith__actor_ops, behavior, behavior->state_bytes);
+    struct kith_self *task = actor_new(ctx, behavior);
     if (task == NULL)
         return error_ref(KITH_ENOMEM);
     if (options != NULL && options->worker != 0)
@@ -202,6 +214,8 @@ void kith__task_end(struct kith__ctx *ctx, struct kith_self *task)
     if ((task->flags & KITH__TASK_SUBSCRIBED) != 0)
         kith__dead_unsubscribe(ctx, task);
     kith__slot_kill(&task->slot);
+    if (KITH__UNLIKELY(kith__task_is_bounded(task)))
+        kith__bound_close(ctx, task);
     mailbox_drain(ctx, task, bits);
     kith__watchers_tell(ctx, task);
     kith__death_counts(ctx, task);

@@ -5,6 +5,7 @@
  */
 #include "actors/actor.h"
 #include "base/clock.h"
+#include "csp/blocking.h"
 #include "csp/csp.h"
 #include "io/io.h"
 #include "io/loop.h"
@@ -31,18 +32,28 @@ static const struct kith__upper upper = {
     .quiet = kith__deadlock_look,
 };
 
+static bool executor_ok(const kith_config *config)
+{
+    if (config->executor == KITH_LOOP)
+        return config->workers <= 1 && (unsigned)config->poller <= KITH_SELECT;
+    return config->executor == KITH_POOL && config->poller == KITH_EPOLL;
+}
+
 static bool config_ok(const kith_config *config)
 {
     return config->workers <= KITH_WORKERS_MAX && config->log_level <= KITH_LOG_NONE &&
            config->stall_signal >= 0 && config->stall_signal < _NSIG &&
-           (config->allocator.alloc == NULL) == (config->allocator.free == NULL);
+           (config->allocator.alloc == NULL) == (config->allocator.free == NULL) &&
+           executor_ok(config);
 }
 
 static void config_fill(struct kith_runtime *rt, const kith_config *config)
 {
     rt->config = *config;
     rt->allocator = config->allocator;
-    rt->worker_count = config->workers != 0 ? config->workers : kith_cpus();
+    rt->worker_count = config->workers != 0              ? config->workers
+                       : config->executor == KITH_LOOP ? 1
+                                                       : kith_cpus();
     if (rt->config.seed == 0)
         rt->config.seed = kith__random_system_seed();
     if (rt->config.stall_ns == 0)
@@ -167,6 +178,7 @@ static void memory_free(struct kith_runtime *rt)
 void kith__runtime_free(struct kith_runtime *rt)
 {
     live_end(rt);
+    kith__blocking_close(rt);
     kith__pool_stop(rt);
     kith__csp_close(rt);
     kith__io_close(rt);
@@ -181,8 +193,11 @@ static kith_err layers_open(struct kith_runtime *rt)
     if (err == KITH_OK)
         err = kith__csp_open(rt);
     if (err == KITH_OK)
+        err = kith__blocking_open(rt);
+    if (err == KITH_OK)
         err = kith__pool_start(rt);
     if (err != KITH_OK) {
+        kith__blocking_close(rt);
         kith__csp_close(rt);
         kith__io_close(rt);
     }
@@ -260,6 +275,7 @@ int kith_main(const kith_config *config, kith_main_fn *fn, void *arg)
     kith_config own = config != NULL ? *config : (kith_config){0};
     if (own.log == NULL)
         own.log = kith_log_stderr;
+    own.stack_report = true;
     struct kith_runtime *rt;
     kith_err err = fn == NULL ? KITH_EINVAL : kith__ctx_here != NULL ? KITH_EPERM : KITH_OK;
     if (err == KITH_OK)

@@ -3,9 +3,11 @@
  * Sending: copy, post, forward, reply, keep. The way of a message from here on is sched/post.h.
  *
  * Cost of a send to an idle actor: one message from the cache, one compare-and-swap on its inbox,
- * one store to this worker's slot.
+ * one store to this worker's slot. If the mailbox is bounded, one compare-and-swap more, on its
+ * room (csp/bound.h).
  */
 #include "actors/actor.h"
+#include "csp/bound.h"
 #include <string.h>
 
 /* Most bodies are a word: a call of memcpy would cost more than the copy. */
@@ -30,26 +32,63 @@ static kith_err to_the_dead(struct kith__ctx *ctx, uint64_t to, struct kith_msg 
     return KITH_EDEAD;
 }
 
-kith_err kith_send_copy(kith_self *self, kith_ref to, const kith_type *type, const void *body)
+/* Not inlined: who sends to unbounded mailboxes only pays for one comparison. */
+__attribute__((noinline)) kith_err kith__mail_bounded(struct kith__ctx *ctx, struct kith_self *task,
+                                                      uint64_t to, struct kith_msg *msg,
+                                                      kith_time deadline)
 {
-    struct kith__ctx *ctx = kith__ctx_of(self);
-    if (KITH__UNLIKELY(ctx == NULL))
-        return KITH_EPERM;
+    uint32_t gen = kith__bits_gen(to);
+    struct kith_co *co = kith__co_of(ctx->running);
+    bool waits = kith__co_here(co); /* not in a generator: that has no co */
+    if (waits)
+        kith__co_spend(co);
+    kith_err err = kith__bound_take(kith__bound_of(task), gen);
+    /* Nobody else would make room for one that fills its own mailbox. */
+    if (err == KITH_EFULL && waits && to != kith__task_bits(co->task))
+        err = kith__bound_wait(co, task, gen, deadline);
+    if (KITH__UNLIKELY(err != KITH_OK))
+        return err;
+    msg->flags |= KITH__MSG_COUNTED;
+    err = kith__post_at(ctx, task, to, msg);
+    if (KITH__UNLIKELY(err != KITH_OK))
+        msg->flags &= (uint8_t)~KITH__MSG_COUNTED;
+    return err;
+}
+
+static inline kith_err send(struct kith__ctx *ctx, uint64_t to, kith_time deadline,
+                            const kith_type *type, const void *body)
+{
     if (KITH__UNLIKELY(!kith__type_ok(type) || body == NULL))
         return KITH_EINVAL;
     struct kith_msg *msg = kith__msg_make(ctx->cache, type->body_bytes);
     if (KITH__UNLIKELY(msg == NULL))
         return none_made(type);
     msg->type = type;
-    msg->sender = kith__task_bits(self);
+    msg->sender = kith__task_bits(ctx->running);
     body_copy(kith__msg_body(msg), body, type->body_bytes);
-    kith_err err = kith__deliver(ctx, to.bits, msg);
+    kith_err err = kith__mail(ctx, to, msg, deadline);
     if (KITH__LIKELY(err == KITH_OK))
         return KITH_OK;
     if (err == KITH_EDEAD)
-        return to_the_dead(ctx, to.bits, msg);
+        return to_the_dead(ctx, to, msg);
     kith__msg_free(ctx->cache, msg); /* and no drop: what it owns is the caller's */
     return err;
+}
+
+kith_err kith_send_copy(kith_self *self, kith_ref to, const kith_type *type, const void *body)
+{
+    struct kith__ctx *ctx = kith__ctx_of(self);
+    if (KITH__UNLIKELY(ctx == NULL))
+        return KITH_EPERM;
+    return send(ctx, to.bits, KITH_FOREVER, type, body);
+}
+
+kith_err kith_send_by_copy(kith_co *co, kith_ref to, kith_time deadline, const kith_type *type,
+                           const void *body)
+{
+    if (!kith__co_here(co))
+        return KITH_EPERM;
+    return send(co->ctx, to.bits, deadline, type, body);
 }
 
 void *kith_new_bytes(kith_self *self, const kith_type *type, size_t extra_bytes)
@@ -86,7 +125,7 @@ kith_err kith_post(kith_self *self, kith_ref to, void *body)
     struct kith_msg *msg = kith__msg_of(body);
     msg->sender = kith__task_bits(self);
     msg->flags = 0;
-    kith_err err = kith__deliver(ctx, to.bits, msg);
+    kith_err err = kith__mail(ctx, to.bits, msg, KITH_FOREVER);
     return KITH__UNLIKELY(err == KITH_EDEAD) ? to_the_dead(ctx, to.bits, msg) : err;
 }
 
@@ -110,7 +149,7 @@ kith_err kith_forward(kith_self *self, kith_ref to)
     uint8_t flags = msg->flags;
     ctx->current = NULL;
     msg->flags = 0;
-    kith_err err = kith__deliver(ctx, to.bits, msg);
+    kith_err err = kith__mail(ctx, to.bits, msg, KITH_FOREVER);
     if (KITH__LIKELY(err == KITH_OK))
         return KITH_OK;
     if (err == KITH_EDEAD)
@@ -122,8 +161,8 @@ kith_err kith_forward(kith_self *self, kith_ref to)
 }
 
 /* Whether the answer is to be written into the message in hand. With an allocation for each message
- * it is not, so that a sanitizer sees a use of the old one; nor if the old one has a drop to run, for
- * the answer may be made of what that ends. */
+ * it is not, so that a sanitizer sees a use of the old one; nor if the old one has a drop to run,
+ * for the answer may be made of what that ends. */
 static bool reuses(const struct kith_msg *msg, size_t bytes)
 {
     return !KITH_MALLOC && msg->type->drop == NULL && kith__msg_room(msg) >= bytes;

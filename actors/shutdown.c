@@ -19,14 +19,45 @@
  */
 #include "actors/actor.h"
 #include "base/clock.h"
+#include "csp/blocking.h"
 #include "io/io.h"
+#include "sched/single.h"
 #include "sched/worker.h"
 
 /* ---- waiting ---- */
 
-/* Under rt->lock. False if the deadline has passed. */
-static bool change_wait(struct kith_runtime *rt, kith_time deadline)
+/* What is waited for. */
+struct quiet {
+    uint32_t attached; /* threads that may stay */
+    bool main;         /* a deadlock ends the wait */
+};
+
+/* Under rt->lock. A shutdown, which says how many threads may stay, waits for blocking calls, too. */
+static bool is_quiet(struct kith_runtime *rt, uint32_t attached)
 {
+    return kith__actors_alive(rt) == 0 && kith__load_rlx(&rt->attached) <= attached &&
+           (attached == UINT32_MAX || kith__blocking_runs(rt) == 0);
+}
+
+static bool wait_is_over(struct kith_runtime *rt, void *arg)
+{
+    const struct quiet *what = arg;
+    pthread_mutex_lock(&rt->lock);
+    bool over = is_quiet(rt, what->attached) ||
+                (what->main && kith__load_seq(&rt->deadlocked) != 0); /* seq DL3 */
+    pthread_mutex_unlock(&rt->lock);
+    return over;
+}
+
+/* Under rt->lock. False if the deadline has passed. The home thread of a loop executor runs the loop. */
+static bool change_wait(struct kith_runtime *rt, struct quiet *what, kith_time deadline)
+{
+    if (kith__single_home(rt)) {
+        pthread_mutex_unlock(&rt->lock);
+        bool over = kith__single_run(rt, 0, deadline, wait_is_over, what);
+        pthread_mutex_lock(&rt->lock);
+        return over;
+    }
     if (deadline == KITH_FOREVER) {
         pthread_cond_wait(&rt->changed, &rt->lock);
         return true;
@@ -35,17 +66,12 @@ static bool change_wait(struct kith_runtime *rt, kith_time deadline)
     return pthread_cond_timedwait(&rt->changed, &rt->lock, &at) == 0;
 }
 
-/* Under rt->lock. */
-static bool is_quiet(struct kith_runtime *rt, uint32_t attached)
-{
-    return kith__actors_alive(rt) == 0 && kith__load_rlx(&rt->attached) <= attached;
-}
-
 /* Waits until no actor lives and no more than `attached` threads are attached. */
 static kith_err quiet_wait(struct kith_runtime *rt, uint32_t attached, kith_time deadline)
 {
     kith_err err = KITH_OK;
-    bool main = deadline == KITH_FOREVER && kith__ctx_here != NULL && kith__ctx_here->rt == rt &&
+    struct quiet what = {attached, false};
+    what.main = deadline == KITH_FOREVER && kith__ctx_here != NULL && kith__ctx_here->rt == rt &&
                 kith__main_waits(kith__ctx_here, KITH__MAIN_JOINS);
     pthread_mutex_lock(&rt->lock);
     /* seq S3; pairs with kith__tell_joiners. The load of idle is for those that sleep: either it reads
@@ -53,14 +79,14 @@ static kith_err quiet_wait(struct kith_runtime *rt, uint32_t attached, kith_time
     kith__add_seq(&rt->joining, 1);
     (void)kith__load_seq(&rt->idle); /* seq S3; pairs with B1c */
     while (!is_quiet(rt, attached) && err == KITH_OK) {
-        if (main && kith__load_seq(&rt->deadlocked) != 0) /* seq DL3 */
+        if (what.main && kith__load_seq(&rt->deadlocked) != 0) /* seq DL3 */
             err = KITH_EDEADLK;
-        else if (!change_wait(rt, deadline))
+        else if (!change_wait(rt, &what, deadline))
             err = is_quiet(rt, attached) ? KITH_OK : KITH_ETIMEOUT;
     }
     kith__sub_seq(&rt->joining, 1); /* S3 */
     pthread_mutex_unlock(&rt->lock);
-    if (main)
+    if (what.main)
         kith__main_woken(rt, kith__load_rlx(&rt->main));
     return err;
 }
@@ -111,6 +137,9 @@ static void left_log(struct kith_runtime *rt, uint32_t own)
     pthread_mutex_unlock(&rt->lock);
     kith__log(&rt->log, KITH_LOG_WARN, "left at the deadline: %llu actors, %u attached threads",
               (unsigned long long)alive, attached);
+    uint32_t calls = kith__blocking_runs(rt);
+    if (calls != 0)
+        kith__log(&rt->log, KITH_LOG_WARN, "left at the deadline: %u blocking calls", calls);
 }
 
 kith_err kith_join(kith_runtime *runtime, kith_time deadline)
@@ -172,6 +201,7 @@ void kith__death_counts(struct kith__ctx *ctx, struct kith_self *task)
     } else {
         kith__store_seq(&ctx->counters.died, died); /* seq S3: then it looks for joiners */
         kith__tell_joiners(rt);
+        kith__single_look(rt);
     }
 }
 
@@ -297,12 +327,15 @@ kith_err kith_shutdown(kith_runtime *runtime, kith_time deadline)
     struct kith__ctx *here = kith__ctx_here; /* the thread may be attached to another runtime */
     if (here != NULL && (here->rt == runtime || here->worker != NULL))
         return KITH_EPERM;
+    if (kith__is_loop(runtime) && !kith__single_home(runtime))
+        return KITH_EPERM;
     if (!shutdown_begin(runtime))
         return KITH_EBUSY;
     struct kith_co *co;
     kith_err err = kith__attach(runtime, &co);
     if (err == KITH_OK) {
         kith__store_seq(&runtime->shutting_down, 1); /* S1, S2 */
+        kith__blocking_refuse(co->ctx);
         err = stop_all(co->ctx, deadline);
         if (err == KITH_ETIMEOUT)
             left_log(runtime, 1);

@@ -8,11 +8,15 @@
  *      rests (IDLE); whoever wakes it owns the task until it has set `ready` under the lock.
  *  C2. A thread whose deadline passes takes its inbox back from IDLE by a compare-and-swap; if that
  *      fails, somebody has woken it, and `ready` is on its way.
+ *  C6. The thread of a loop executor (home) does not sleep: it runs the loop (sched/single.h). Its waker
+ *      asks the loop for READY instead of setting `ready`.
  *  C3. The waker signals under the lock and touches nothing after it has unlocked, so the thread may
  *      detach and free the co at once.
  */
 #include "actors/actor.h"
 #include "base/clock.h"
+#include "csp/scope.h"
+#include "sched/single.h"
 #include <sched.h>
 
 /* ---- waiting ---- */
@@ -34,11 +38,22 @@ static void thread_wake(struct kith_self *task)
 
 const struct kith__task_ops kith__thread_ops = {.wake = thread_wake};
 
+static void home_wake(struct kith_self *task)
+{
+    struct kith_runtime *rt = kith__co_of(task)->ctx->rt;
+    kith__main_woken(rt, kith__co_of(task));
+    kith__single_ask(rt, KITH__ASKED_READY); /* C6 */
+}
+
+static const struct kith__task_ops home_ops = {.wake = home_wake};
+
 /* Waits for ready until deadline; false if it passed first. */
 static bool ready_wait(struct kith__thread *thread, kith_time deadline)
 {
     struct timespec at = kith__timespec_of(deadline);
     int err = 0;
+    if (thread->home)
+        return kith__single_run(thread->ctx.rt, KITH__ASKED_READY, deadline, NULL, NULL); /* C6 */
     pthread_mutex_lock(&thread->lock);
     while (!thread->ready && err == 0)
         err = deadline == KITH_FOREVER
@@ -86,6 +101,15 @@ static void thread_yield(struct kith_co *co)
 
 static const struct kith__co_ops thread_co_ops = {.suspend = thread_suspend, .yield = thread_yield};
 
+/* Nobody else runs the others. */
+static void home_yield(struct kith_co *co)
+{
+    kith__single_round(co->ctx->rt);
+}
+
+static const struct kith__co_ops home_co_ops = {
+    .suspend = thread_suspend, .yield = home_yield, .glance = home_yield};
+
 /* ---- attach and detach ---- */
 
 static kith_err thread_open(struct kith_runtime *rt, struct kith__thread *thread)
@@ -97,14 +121,16 @@ static kith_err thread_open(struct kith_runtime *rt, struct kith__thread *thread
         return KITH_EAGAIN;
     kith__random_seed(&ctx->random,
                       rt->config.seed + KITH_WORKERS_MAX + kith__add_rlx(&rt->attaches, 1));
-    struct kith_self *task = kith__task_new(ctx, &kith__thread_ops, NULL, 0);
+    thread->home = kith__single_home(rt);
+    struct kith_self *task =
+        kith__task_new(ctx, thread->home ? &home_ops : &kith__thread_ops, NULL, 0);
     if (task == NULL) {
         kith__msg_cache_leave(ctx->cache);
         return KITH_ENOMEM;
     }
     task->flags = KITH__TASK_THREAD;
     kith__store_rlx(&task->parent, 0);
-    kith__co_init(&thread->co, task, &thread_co_ops);
+    kith__co_init(&thread->co, task, thread->home ? &home_co_ops : &thread_co_ops);
     thread->co.ctx = ctx;
     ctx->running = task;
     pthread_mutex_init(&thread->lock, NULL);
@@ -157,6 +183,7 @@ static void uncount(struct kith_runtime *rt)
     pthread_mutex_lock(&rt->lock);
     kith__store_seq(&rt->attached, kith__load_rlx(&rt->attached) - 1); /* seq DL4 */
     pthread_cond_broadcast(&rt->changed);
+    kith__single_look(rt);
     pthread_mutex_unlock(&rt->lock);
 }
 
@@ -181,6 +208,8 @@ void kith__detach(struct kith_co *co)
 {
     struct kith__thread *thread = thread_of(co);
     struct kith_runtime *rt = co->ctx->rt;
+    if (co->scopes != NULL)
+        kith__scopes_abandon(co);
     kith__current_end(co->ctx);
     co->task->reason = co->failed;
     kith__co_end(co);
@@ -214,6 +243,8 @@ kith_err kith_attach(kith_runtime *runtime, kith_self **self, kith_co **co)
 kith_err kith_detach(kith_self *self)
 {
     if (kith__ctx_of(self) == NULL || (self->flags & KITH__TASK_THREAD) == 0)
+        return KITH_EPERM;
+    if (!kith__co_here(kith__co_of(self))) /* in a generator, on a stack that would end, too */
         return KITH_EPERM;
     kith__detach(kith__co_of(self));
     return KITH_OK;

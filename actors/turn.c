@@ -11,15 +11,20 @@
  *      ctx->current is NULL), or here.
  *  A3. After kith__inbox_rest succeeds, or kith__die returns, the actor is not touched any more.
  *  A4. A turn takes messages at its begin and when it has handled all it has; after the second time
- *      it goes behind the others, so that two actors that keep each other busy cannot keep a worker.
- *      (While messages are pending it looks into the inbox whenever the clock is read, every 64
- *      messages or some 30 us, so that a signal overtakes them. To look before each message would
- *      pull the line from whoever sends: `counting` in one go on two workers lost half its rate.)
+ *      it goes behind the others, so that two actors that keep each other busy cannot keep a
+ *      worker. (While messages are pending it looks into the inbox whenever the clock is read,
+ *      every 64 messages or some 30 us, so that a signal overtakes them. To look before each
+ *      message would pull the line from whoever sends: `counting` in one go on two workers lost
+ *      half its rate.)
  *  A5. An actor that had OVERLOAD messages to take and has not handled them all stands in the slot
- *      for its next turns, every other one of this worker, and not behind all others. Whoever feeds it
- *      would else fill memory with its mailbox, and memory that is cold is slow to handle.
+ *      for its next turns, every other one of this worker, and not behind all others. Whoever feeds
+ *      it would else fill memory with its mailbox, and memory that is cold is slow to handle.
+ *  A6. An actor with a bounded mailbox gives room back in batches while it handles, and has given
+ *      all of it back when its turn ends. It has a turn of its own, compiled from the same lines,
+ *      so that others do not pay for that.
  */
 #include "actors/actor.h"
+#include "csp/bound.h"
 #include "sched/timer.h"
 #include "sched/worker.h"
 #include <string.h>
@@ -106,12 +111,20 @@ static __attribute__((noinline)) void handle_special(struct kith__ctx *ctx, stru
         kith__handle_ordinary(ctx, task, msg);
 }
 
-static inline void handle(struct kith__ctx *ctx, struct kith_self *task, struct kith_msg *msg)
+#define INLINE inline __attribute__((always_inline))
+
+/* Returns whether it was mail that takes room. */
+static INLINE bool handle(struct kith__ctx *ctx, struct kith_self *task, struct kith_msg *msg,
+                          bool bounded)
 {
-    if (KITH__LIKELY(kith__meant_for(task, msg) && msg->flags == 0))
+    const uint8_t counted = bounded ? KITH__MSG_COUNTED : 0;
+    const uint8_t flags = msg->flags;
+    if (KITH__LIKELY(kith__meant_for(task, msg) && (flags & (uint8_t)~counted) == 0)) {
         handle_ordinary(ctx, task, msg);
-    else
-        handle_special(ctx, task, msg);
+        return (flags & counted) != 0;
+    }
+    handle_special(ctx, task, msg);
+    return false; /* not even if it was counted: then it is a stray, and counted elsewhere */
 }
 
 #define OVERLOAD_LEVEL 10u
@@ -155,8 +168,11 @@ static void next_turn(struct kith__ctx *ctx, struct kith_self *task)
 }
 
 /* Nothing is pending: true if the actor rests now, or must wait for its next turn. */
-static bool turn_ends(struct kith__ctx *ctx, struct kith_self *task, bool *again)
+static INLINE bool turn_ends(struct kith__ctx *ctx, struct kith_self *task, bool *again,
+                             bool bounded)
 {
+    if (bounded)
+        kith__bound_tell(ctx, kith__bound_of(task)); /* A6 */
     if (KITH__UNLIKELY((task->flags & KITH__TASK_ACTIVE) != 0))
         kith__idle_stamp(ctx, task);
     if (KITH__UNLIKELY((task->flags & KITH__TASK_OVERLOADED) != 0)) {
@@ -174,7 +190,7 @@ static bool turn_ends(struct kith__ctx *ctx, struct kith_self *task, bool *again
     return false;
 }
 
-static void actor_turn(struct kith__ctx *ctx, struct kith_self *task)
+static INLINE void turn(struct kith__ctx *ctx, struct kith_self *task, bool bounded)
 {
     bool again = false;
     ctx->running = task;
@@ -184,23 +200,27 @@ static void actor_turn(struct kith__ctx *ctx, struct kith_self *task)
     for (;;) {
         struct kith_msg *msg = next_message(task);
         if (msg == NULL) {
-            if (turn_ends(ctx, task, &again))
+            if (turn_ends(ctx, task, &again, bounded))
                 break;
             continue;
         }
-        handle(ctx, task, msg);
+        bool counted = handle(ctx, task, msg, bounded);
         if (KITH__UNLIKELY((task->flags & KITH__TASK_STOPPING) != 0)) {
             if (ctx->worker->overloaded == task)
                 ctx->worker->overloaded = NULL;
             kith__die(ctx, task);
             break;
         }
+        if (bounded && counted)
+            kith__bound_done(ctx, task);
         if (KITH__LIKELY(!kith__clock_due(ctx->worker)))
             continue;
         bool over = kith__turn_over(ctx->worker);
         if (task->pending == NULL)
             continue;
         if (over) {
+            if (bounded)
+                kith__bound_tell(ctx, kith__bound_of(task)); /* A6 */
             next_turn(ctx, task);
             break;
         }
@@ -210,4 +230,15 @@ static void actor_turn(struct kith__ctx *ctx, struct kith_self *task)
     ctx->running = NULL;
 }
 
+static void actor_turn(struct kith__ctx *ctx, struct kith_self *task)
+{
+    turn(ctx, task, false);
+}
+
+static void bounded_turn(struct kith__ctx *ctx, struct kith_self *task)
+{
+    turn(ctx, task, true);
+}
+
 const struct kith__task_ops kith__actor_ops = {.turn = actor_turn};
+const struct kith__task_ops kith__bounded_ops = {.turn = bounded_turn};

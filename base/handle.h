@@ -89,6 +89,7 @@ enum kith__class {
     KITH__CLASS_ASK = KITH__ACTOR_CLASSES,
     KITH__CLASS_TIMER,
     KITH__CLASS_SOCK,
+    KITH__CLASS_BOUNDED, /* actors, too: with a bounded mailbox (csp/bound.h) */
     KITH__CLASSES
 };
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * kith-bench: the TCP workloads: echo (server of actors) and echo-raw (one epoll loop by hand).
+ * kith-bench: the TCP workloads: echo (server of actors), echo-fibers (the same server of fibers) and
+ * echo-raw (one epoll loop by hand).
  *
  * Called by: measure.c, through bench_echoes.
- * Invariants: both servers get the same client; a server ends after its client. The check is the
+ * Invariants: all servers get the same client; a server ends after its client. The check is the
  *   client's, and that the server handled every byte.
  * Threads: the client has its own (echo_client.c), echo-raw's server too; main waits.
  * Why an actor a connection: that is how a server is written; one actor for all 64 would hide what
@@ -135,10 +136,9 @@ static bool all_bytes_handled(bench *b)
     return ended != NULL && ended->bytes == b->n * ECHO_BYTES;
 }
 
-static void run_echo(bench *b)
+/* The server has been made: it will tell its port. */
+static void run_server(bench *b)
 {
-    kith_ref server = kith_spawn(b->self, &echo_server, NULL);
-    kith_send(b->self, server, bench_go, .n = b->n);
     uint16_t port = wait_for_port(b);
     if (port == 0) {
         fprintf(stderr, "kith-bench: echo: the server cannot listen\n");
@@ -146,6 +146,58 @@ static void run_echo(bench *b)
     }
     run_client(b, port);
     b->result->check = b->result->check && all_bytes_handled(b);
+}
+
+static void run_echo(bench *b)
+{
+    kith_ref server = kith_spawn(b->self, &echo_server, NULL);
+    kith_send(b->self, server, bench_go, .n = b->n);
+    run_server(b);
+}
+
+/* ---- echo-fibers: a fiber that accepts, and one a connection ---- */
+
+static void echo_fiber(kith_self *self, kith_co *co, void *arg)
+{
+    kith_sock sock = *(kith_sock *)arg;
+    unsigned char bytes[16384];
+    uint64_t all = 0;
+    size_t n;
+    while (kith_read(co, sock, bytes, sizeof bytes, &n, KITH_FOREVER) == KITH_OK && n > 0 &&
+           kith_write(co, sock, bytes, n, kith_in(10 * KITH_SECOND)) == KITH_OK)
+        all += n;
+    kith_send(self, kith_parent(self), echo_ended, .bytes = all);
+}
+
+static void echo_accept(kith_self *self, kith_co *co, void *arg)
+{
+    uint16_t port = 0;
+    uint64_t bytes = 0;
+    kith_sock conn;
+    kith_msg *msg;
+    (void)arg;
+    kith_sock listener = kith_listen(self, "127.0.0.1", 0, NULL);
+    if (kith_sock_error(listener) == KITH_OK)
+        (void)kith_sock_local(self, listener, NULL, &port);
+    kith_send(self, kith_parent(self), echo_port, .port = port); /* 0: there is no server */
+    for (int i = 0; i < ECHO_CONNECTIONS; i++) {
+        if (kith_accept(co, listener, kith_in(BENCH_PATIENCE), &conn) != KITH_OK)
+            return;
+        const kith_fiber_options options = {.arg_bytes = sizeof conn, .sock = conn};
+        (void)kith_go_with(self, echo_fiber, &conn, &options);
+    }
+    for (int i = 0; i < ECHO_CONNECTIONS; i++) {
+        if (kith_receive_only(co, echo_ended, kith_in(BENCH_PATIENCE), &msg) != KITH_OK)
+            return;
+        bytes += kith_body(msg, echo_ended)->bytes;
+    }
+    kith_send(self, kith_parent(self), echo_ended, .bytes = bytes);
+}
+
+static void run_echo_fibers(bench *b)
+{
+    (void)kith_go(b->self, echo_accept, NULL);
+    run_server(b);
 }
 
 /* ---- echo-raw: the same server by hand, on one thread ---- */
@@ -243,6 +295,12 @@ const bench_workload bench_echoes[] = {
      .n_default = 300000,
      .n_max = UINT32_MAX,
      .run = run_echo},
+    {.name = "echo-fibers",
+     .op = "round trip",
+     .what = "TCP: the same with a fiber a connection, which reads and writes",
+     .n_default = 300000,
+     .n_max = UINT32_MAX,
+     .run = run_echo_fibers},
     {.name = "echo-raw",
      .op = "round trip",
      .what = "peer: the same client, a server of one thread and plain epoll",

@@ -22,14 +22,15 @@
 
 static const bench_workload *const families[] = {bench_pairs,  bench_streams, bench_crowds,
                                                  bench_births, bench_wakes,   bench_timers,
-                                                 bench_echoes};
+                                                 bench_echoes, bench_chans};
 #define FAMILIES (sizeof families / sizeof families[0])
 
 static void list(FILE *out)
 {
-    fprintf(out, "usage: kith-bench [--workers N] [--slice N] [--runs K] [--json] WORKLOAD [n]\n"
-                 "       kith-bench [--workers N] [--slice N] [--runs K] [--json] all\n\n"
+    fprintf(out, "usage: kith-bench [--workers N | --loop] [--slice N] [--runs K] [--json] WORKLOAD [n]\n"
+                 "       kith-bench [--workers N | --loop] [--slice N] [--runs K] [--json] all\n\n"
                  "  --workers N  worker threads; default: the CPUs of this process\n"
+                 "  --loop       on this thread alone (KITH_LOOP)\n"
                  "  --slice N    messages or actors from one turn, where marked *; default 1000,\n"
                  "               0: all from one handler\n"
                  "  --runs K     in K new processes: minimum, median and maximum\n"
@@ -37,7 +38,7 @@ static void list(FILE *out)
                  "workloads (* sliced), and their default n:\n");
     for (size_t f = 0; f < FAMILIES; f++)
         for (const bench_workload *w = families[f]; w->name != NULL; w++)
-            fprintf(out, "  %-16s%c %10llu  %s\n", w->name, w->sliced ? '*' : ' ',
+            fprintf(out, "  %-22s%c %10llu  %s\n", w->name, w->sliced ? '*' : ' ',
                     (unsigned long long)w->n_default, w->what);
 }
 
@@ -66,6 +67,9 @@ static bool option(int letter, const char *text, bench_options *options)
     switch (letter) {
     case 'j':
         options->json = true;
+        return true;
+    case 'l':
+        options->loop = true;
         return true;
     case 'w':
         if (!number(text, 1, KITH_WORKERS_MAX, &value))
@@ -146,6 +150,7 @@ static int run_one(const char *name, const char *n, bench_options *options)
 int main(int argc, char **argv)
 {
     static const struct option names[] = {{"workers", required_argument, NULL, 'w'},
+                                          {"loop", no_argument, NULL, 'l'},
                                           {"slice", required_argument, NULL, 's'},
                                           {"runs", required_argument, NULL, 'r'},
                                           {"json", no_argument, NULL, 'j'},

@@ -177,8 +177,10 @@ static void run_attached(const bench_workload *workload, bench *b)
 /* Full mailboxes and long turns are what some workloads are made of: only errors are logged. */
 static void run_with_runtime(const bench_workload *workload, bench *b)
 {
-    const kith_config config = {
-        .workers = b->options->workers, .log = kith_log_stderr, .log_level = KITH_LOG_ERROR};
+    const kith_config config = {.workers = b->options->workers,
+                                .executor = b->options->loop ? KITH_LOOP : KITH_POOL,
+                                .log = kith_log_stderr,
+                                .log_level = KITH_LOG_ERROR};
     kith_err err = kith_start(&config, &b->runtime);
     if (err != KITH_OK) {
         complain(b, "start", err);

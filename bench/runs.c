@@ -18,7 +18,7 @@
 static void exec_self(const bench_workload *workload, const bench_options *options, int fd)
 {
     char workers[32], slice[32], result[32], n[32];
-    const char *argv[12] = {"kith-bench", "--slice", slice, "--result-fd", result};
+    const char *argv[13] = {"kith-bench", "--slice", slice, "--result-fd", result};
     size_t argc = 5;
     snprintf(slice, sizeof slice, "%llu", (unsigned long long)options->slice);
     snprintf(result, sizeof result, "%d", fd);
@@ -28,6 +28,8 @@ static void exec_self(const bench_workload *workload, const bench_options *optio
         argv[argc++] = "--workers";
         argv[argc++] = workers;
     }
+    if (options->loop)
+        argv[argc++] = "--loop";
     argv[argc++] = workload->name;
     if (options->n != 0)
         argv[argc++] = n;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * kith-bench: workloads of one-way streams: counting and fanin.
+ * kith-bench: workloads of one-way streams: counting, counting-bounded and fanin.
  *
  * Called by: measure.c, through bench_streams.
  * Invariants: a producer sends options.slice messages, then a message to itself, so that others run
@@ -109,6 +109,45 @@ static void run_counting(bench *b)
 {
     struct counting with = {kith_spawn(b->self, &counter, NULL), b->options->slice};
     bench_go_and_wait(b, kith_spawn(b->self, &producer, &with));
+}
+
+/* ---- counting-bounded: the same from a fiber into a mailbox of 1,024 messages ---- */
+
+static const kith_behavior bounded_counter = {
+    .name = "bounded_counter",
+    .state_bytes = sizeof(struct counter),
+    .handlers = KITH_HANDLERS(counter, count_add, count_query),
+    .mailbox_max = 1024,
+};
+
+struct bounded {
+    kith_ref counter;
+    kith_ref main;
+    uint64_t n;
+};
+
+static void bounded_producer(kith_self *self, kith_co *co, void *arg)
+{
+    const struct bounded *b = arg;
+    kith_err err = KITH_OK;
+    kith_time began_ns = kith_now();
+    for (uint64_t i = 0; i < b->n && err == KITH_OK; i++)
+        err = kith_send(self, b->counter, count_add, .sequence = i);
+    kith_msg *reply;
+    bool ok = err == KITH_OK &&
+              kith_ask(co, b->counter, kith_in(BENCH_PATIENCE), &reply, count_query) == KITH_OK;
+    const count_total *total = ok ? kith_body(reply, count_total) : NULL;
+    kith_send(self, b->main, bench_done, .began_ns = began_ns, .ended_ns = kith_now(), .ops = b->n,
+              .check = total != NULL && total->count == b->n && total->in_order);
+}
+
+static void run_counting_bounded(bench *b)
+{
+    kith_ref ref = kith_spawn(b->self, &bounded_counter, NULL);
+    struct bounded with = {ref, kith_self_ref(b->self), b->n};
+    kith_fiber_options options = {.arg_bytes = sizeof with};
+    kith_go_with(b->self, bounded_producer, &with, &options);
+    bench_wait(b);
 }
 
 /* ---- fanin: 100 producers send n messages each to one actor ---- */
@@ -223,6 +262,12 @@ const bench_workload bench_streams[] = {
      .n_max = UINT64_MAX / 4,
      .sliced = true,
      .run = run_counting},
+    {.name = "counting-bounded",
+     .op = "message",
+     .what = "the same from a fiber, with room for 1024 messages in the counter's mailbox",
+     .n_default = 10000000,
+     .n_max = UINT64_MAX / 4,
+     .run = run_counting_bounded},
     {.name = "fanin",
      .op = "message",
      .what = "100 producers send n messages each to one actor",

@@ -6,8 +6,8 @@
  * Invariants: see context.h. frame_make lays out what kith__context_swap of switch_*.S finds in a
  *   context that it left.
  * Threads: a context is one thread's (X3); what the sanitizers need is kept for each thread.
- * Why ucontext keeps its buffer on the suspended stack: struct kith__context then is the same for all
- *   variants, and a buffer of a kilobyte is needed only while the context is suspended.
+ * Why ucontext keeps its buffer on the suspended stack: struct kith__context then is the same for
+ *   all variants, and a buffer of a kilobyte is needed only while the context is suspended.
  */
 #include "csp/context.h"
 
@@ -61,8 +61,9 @@ static uint64_t control_words(void)
 #define CONTROL 20
 #endif
 
-/* A frame as if kith__context_start had called kith__context_swap before its first instruction, with
- * an sp that is a multiple of 16 there. The frame pointer is 0: debuggers that go by it end here. */
+/* A frame as if kith__context_start had called kith__context_swap before its first instruction,
+ * with an sp that is a multiple of 16 there. The frame pointer is 0: debuggers that
+ * go by it end here. */
 static void frame_make(struct kith__context *ctx, void *low, void *high, kith__context_fn *fn,
                        void *arg)
 {
@@ -150,8 +151,8 @@ SWITCHES static void announce(struct kith__context *from, struct kith__context *
 #endif
 }
 
-/* We are in a context again, or for the first time; ASan knows the bounds of the stack that was left,
- * which for a thread's own nobody has told. */
+/* We are in a context again, or for the first time; ASan knows the bounds of the stack that was
+ * left, which for a thread's own nobody has told. */
 SWITCHES static void arrive(void *fake)
 {
 #if KITH__ASAN

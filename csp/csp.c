@@ -24,7 +24,10 @@ kith_err kith__csp_open(struct kith_runtime *rt)
     pthread_mutex_init(&csp->lock, NULL);
     kith__stacks_open(&csp->stacks, &rt->allocator, !rt->config.no_stack_guards);
     rt->csp = csp;
-    return KITH_OK;
+    kith_err err = kith__overflow_open(rt);
+    if (err != KITH_OK)
+        kith__csp_close(rt);
+    return err;
 }
 
 static void kinds_free(struct kith_runtime *rt)
@@ -44,6 +47,7 @@ void kith__csp_close(struct kith_runtime *rt)
     struct kith__csp *csp = rt->csp;
     if (csp == NULL)
         return;
+    kith__overflow_close(rt);
     kinds_free(rt);
     kith__stacks_close(&csp->stacks);
     pthread_mutex_destroy(&csp->lock);

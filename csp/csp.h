@@ -8,6 +8,7 @@
 #ifndef KITH__CSP_CSP_H
 #define KITH__CSP_CSP_H
 
+#include "csp/overflow.h"
 #include "csp/stack.h"
 #include "sched/runtime.h"
 #include <kith/fiber.h>
@@ -32,6 +33,7 @@ struct kith__csp {
     pthread_mutex_t lock;             /* of outside, and for adding to kinds */
     KITH__ATOMIC(struct kith__fiber_kind *) kinds[KITH__KIND_BUCKETS]; /* never removed */
     KITH__ATOMIC(uint32_t) unguarded_logged;
+    struct kith__overflow overflow;
 };
 
 kith_err kith__csp_open(struct kith_runtime *rt);

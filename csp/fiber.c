@@ -21,6 +21,8 @@
  * is out, and not a fiber that never began.
  */
 #include "csp/fiber.h"
+#include "csp/bound.h"
+#include "csp/scope.h"
 #include "sched/worker.h"
 #include <string.h>
 
@@ -43,12 +45,9 @@ static void raise_to(KITH__ATOMIC(size_t) *mark, size_t bytes)
         ;
 }
 
-static void overflowed(struct kith__fiber *f)
+static KITH__COLD void overflowed(const struct kith__fiber *f)
 {
-    struct kith_runtime *rt = f->co.ctx->rt;
-    kith__log(&rt->log, KITH_LOG_ERROR, "fiber %s: its stack of %zu bytes has overflowed",
-              f->kind->behavior.name, (size_t)((char *)f->stack->high - (char *)f->stack->low));
-    kith__assert(!"a fiber's stack has overflowed, and memory is damaged");
+    kith__overflow_die(f->co.ctx->rt, f->stack, f->kind->behavior.name);
 }
 
 /* At each suspension: how deep it is. */
@@ -96,6 +95,8 @@ static void fiber_main(void *arg)
 {
     struct kith__fiber *f = arg;
     f->fn(f->co.task, &f->co, f->arg);
+    if (KITH__UNLIKELY(f->co.scopes != NULL))
+        kith__scopes_abandon(&f->co);
     f->ended = true;
     kith__context_switch_last(&f->context, f->back);
 }
@@ -115,6 +116,8 @@ static void fiber_end(struct kith__ctx *ctx, struct kith__fiber *f)
     void *on_end_arg = f->on_end_arg;
     kith_err failed = f->co.failed;
     message_end(ctx);
+    if (f->before_end != NULL)
+        f->before_end(ctx, f);
     kith__context_end(&f->context);
     stack_measure(f);
     f->co.task->reason = failed;
@@ -148,6 +151,7 @@ static void settle(struct kith__ctx *ctx, struct kith__fiber *f)
 {
     f->co.ctx = ctx;
     kith__task_place(f->co.task, ctx->worker->index);
+    kith__overflow_here(ctx, &ctx->rt->csp->overflow);
 }
 
 /* Whether it has something to run for: it begins, has yielded, or has what it waits for. */
@@ -183,7 +187,9 @@ static kith_err options_check(struct kith__ctx *ctx, const kith_fiber_options *o
     if (options->worker > ctx->rt->worker_count || options->stack_bytes > KITH__STACK_BYTES_MAX ||
         options->arg_bytes > ARG_BYTES_MAX || (options->arg_bytes > 0 && arg == NULL))
         return KITH_EINVAL;
-    return kith__load_rlx(&ctx->rt->shutting_down) != 0 ? KITH_ESHUTDOWN : KITH_OK;
+    if (kith__load_rlx(&ctx->rt->shutting_down) != 0)
+        return KITH_ESHUTDOWN;
+    return options->sock.bits != 0 ? ctx->rt->readiness->mine(ctx, options->sock.bits) : KITH_OK;
 }
 
 /* The control block and the argument's copy, at the high end of the stack. */
@@ -203,14 +209,19 @@ static struct kith__fiber *control_block(struct kith__stack *stack, void *arg, s
 }
 
 static struct kith_self *task_make(struct kith__ctx *ctx, struct kith__fiber *f, uint64_t parent,
-                                   unsigned worker)
+                                   const kith_fiber_options *options)
 {
-    struct kith_self *task = kith__task_new(ctx, &kith__fiber_ops, &f->kind->behavior, 0);
+    uint32_t max = options->mailbox_max;
+    struct kith_self *task =
+        max == 0 ? kith__task_new(ctx, &kith__fiber_ops, &f->kind->behavior, 0)
+                 : kith__task_new_bounded(ctx, &kith__fiber_ops, &f->kind->behavior, 0);
     if (task == NULL)
         return NULL;
+    if (max != 0)
+        kith__bound_open(task, max);
     kith__store_rlx(&task->parent, parent);
-    if (worker != 0)
-        kith__task_place(task, worker - 1);
+    if (options->worker != 0)
+        kith__task_place(task, options->worker - 1);
     return task;
 }
 
@@ -236,7 +247,8 @@ struct kith__fiber *kith__fiber_new(struct kith__ctx *ctx, kith_fiber_fn *fn, vo
     struct kith__fiber *f = control_block(stack, arg, options->arg_bytes);
     f->kind = kind;
     f->fn = fn;
-    struct kith_self *task = task_make(ctx, f, parent, options->worker);
+    f->sock = options->sock.bits;
+    struct kith_self *task = task_make(ctx, f, parent, options);
     if (task == NULL) {
         kith__csp_stack_give(ctx, stack);
         return NULL;
@@ -256,6 +268,8 @@ kith_ref kith__fiber_start(struct kith__ctx *ctx, struct kith__fiber *f)
     kith__count(&ctx->counters.spawned);
     kith__add_rlx(&f->kind->begun, 1);
     kith__inbox_open(&task->inbox, KITH__INBOX_EMPTY);
+    if (KITH__UNLIKELY(f->sock != 0))
+        ctx->rt->readiness->move(ctx, f->sock, task);
     kith__schedule(ctx, task);
     if (KITH__UNLIKELY(kith__load_seq(&ctx->rt->shutting_down) != 0)) /* S1 */
         ctx->rt->upper->stop(ctx, ref.bits);

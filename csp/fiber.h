@@ -16,6 +16,16 @@ struct kith__fiber;
  * what it called kith_fail with. */
 typedef void kith__fiber_end_fn(struct kith__ctx *ctx, void *arg, kith_err failed);
 
+/* Runs in its last turn before that, while its co can still be told something: whoever knows the co forgets
+ * it now. */
+typedef void kith__fiber_before_end_fn(struct kith__ctx *ctx, struct kith__fiber *fiber);
+
+/* In a scope's list: csp/scope.c. */
+struct kith__sibling {
+    struct kith__sibling *next;
+    struct kith__sibling *prev;
+};
+
 /* It stands at the high end of its stack, so that an idle fiber costs one page and its task. */
 struct kith__fiber {
     struct kith_co co; /* first: a task's state is its co */
@@ -26,9 +36,12 @@ struct kith__fiber {
     kith_fiber_fn *fn;
     void *arg;
     char *lowest; /* the deepest that it was seen suspended at */
+    kith__fiber_before_end_fn *before_end;
     kith__fiber_end_fn *on_end;
     void *on_end_arg;
-    bool yields; /* it is to run again without being woken */
+    struct kith__sibling sibling;
+    uint64_t sock; /* of its spawner's, which becomes its own when it starts; 0: none */
+    bool yields;   /* it is to run again without being woken */
     bool ended;
 };
 

@@ -13,7 +13,7 @@ void kith__lock_slow(struct kith__lock *lock)
     for (;;) {
         for (int i = 0; i < SPINS; i++) {
             uint32_t seen = 0;
-            /* relaxed: a look; acquire LK1 in the swap. */
+            /* relaxed: a look; acquire L1 in the swap, pairs with L2. */
             if (kith__load_rlx(&lock->word) == 0 && kith__cas_acq(&lock->word, &seen, 1))
                 return;
         }

@@ -22,7 +22,7 @@ static inline void kith__lock_enter(struct kith__lock *lock, struct kith__ctx *c
 {
     uint32_t seen = 0;
     (void)ctx;
-    /* acquire LK1; pairs with LK2: what the last holder did. */
+    /* acquire L1; pairs with L2: what the last holder did. */
     if (KITH__UNLIKELY(!kith__cas_acq(&lock->word, &seen, 1)))
         kith__lock_slow(lock);
 }
@@ -30,7 +30,7 @@ static inline void kith__lock_enter(struct kith__lock *lock, struct kith__ctx *c
 static inline void kith__lock_leave(struct kith__lock *lock, struct kith__ctx *ctx)
 {
     (void)ctx;
-    kith__store_rel(&lock->word, 0); /* release LK2; pairs with LK1 */
+    kith__store_rel(&lock->word, 0); /* release L2; pairs with L1 */
 }
 
 #endif

@@ -3,14 +3,14 @@
  * Stacks: slabs of them, guards, the pool and the threads' caches.
  *
  * Called by: see stack.h.
- * Invariants: see stack.h. A slab's stacks are made (their records written, their guards set) in the
- *   order of their addresses; made counts them, and only those below made are looked at (F2).
+ * Invariants: see stack.h. A slab's stacks are made (their records written, their guards set) in
+ *   the order of their addresses; made counts them, and only those below made are looked at (F2).
  * Threads: the pool under its lock; a cache by its thread; slabs and made are read by any.
- * Why slabs: a mapping for each stack is two with its guard, and Linux has 65,530 for a process. In a
- *   slab a guard by MADV_GUARD_INSTALL costs no mapping at all, so 100,000 guarded stacks need some
- *   thirty. Before Linux 6.13 there is only mprotect, whose guards split the mapping; half of the
- *   limit goes to them, and stacks beyond it have a guard of memory that nobody touches, which is
- *   looked at afterwards.
+ * Why slabs: a mapping for each stack is two with its guard, and Linux has 65,530 for a process.
+ *   In a slab a guard by MADV_GUARD_INSTALL costs no mapping at all, so 100,000 guarded stacks
+ *   need some thirty. Before Linux 6.13 there is only mprotect, whose guards split the mapping;
+ *   half of the limit goes to them, and stacks beyond it have a guard of memory that nobody
+ *   touches, which is looked at afterwards.
  * Why stacks are not shrunk when they go into a thread's cache: the next fiber of that thread most
  *   likely goes as deep, and the look costs more than the spawn.
  */
@@ -232,8 +232,8 @@ bool kith__stack_overflowed(const struct kith__stack *stack)
 
 /* ---- shrinking ---- */
 
-/* The part of a stack that it need not keep: [deep_low, deep_high). Of an unguarded one the guard too, so
- * that the next fiber is not blamed for what ran over it. */
+/* The part of a stack that it need not keep: [deep_low, deep_high). Of an unguarded one the guard
+ * too, so that the next fiber is not blamed for what ran over it. */
 static char *deep_low(const struct kith__stack *stack)
 {
     return stack->guarded ? stack->low : guard_of(stack);
@@ -251,8 +251,8 @@ static void give_back(char *low, char *high)
         (void)madvise(low, (size_t)(high - low), MADV_DONTNEED);
 }
 
-/* How far one look at the stacks from first on can reach: those of one slab that lie near each other.
- * Returns the stack behind them; [*low, *high) is what they span. */
+/* How far one look at the stacks from first on can reach: those of one slab that lie near each
+ * other. Returns the stack behind them; [*low, *high) is what they span. */
 static struct kith__stack *run_from(struct kith__stack *first, char **low, char **high)
 {
     const size_t span_max = RUN_PAGES * first->slab->page_bytes;
@@ -285,8 +285,8 @@ static void shrink_run(struct kith__stack *first, const struct kith__stack *behi
     }
 }
 
-/* Gives back what the stacks of a list have deeper than KITH__STACK_KEPT (F4). A look costs 0.7 us, so
- * one takes in as many as it can; stacks that were made together are often still together. */
+/* Gives back what the stacks of a list have deeper than KITH__STACK_KEPT (F4). A look costs 0.7 us;
+ * one takes in as many as it can. Stacks that were made together are often still together. */
 static void shrink(struct kith__stack *stack)
 {
     while (stack != NULL) {

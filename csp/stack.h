@@ -15,7 +15,8 @@
  *      whoever finds one by an address may look at it, in a signal handler too.
  *  F3. Only memory that was touched is there: a slab is reserved, not committed, and huge pages,
  *      which would commit what nobody touched, are refused. The record of a stack is not in it.
- *  F4. A stack in the pool's list has at most KITH__STACK_KEPT bytes of memory, those at its high end.
+ *  F4. A stack in the pool's list has at most KITH__STACK_KEPT bytes of memory, those at its
+ *      high end.
  *  F5. Guards are set before a stack is first handed out and never change after.
  *
  * | meets                   | take, give (same cache) | take, give (other cache) | find | close |
@@ -24,8 +25,8 @@
  * | find, used, overflowed  |                         |                          |      | X     |
  *   X: exclusion is the caller's duty
  *
- * Why the guard is no part of the size: who asks for 64 KiB gets 64 KiB. And a stride that is an odd
- * number of pages spreads the stacks' ends, which all fibers touch, over all sets of the TLB.
+ * Why the guard is no part of the size: who asks for 64 KiB gets 64 KiB. And a stride that is an
+ *   odd number of pages spreads the stacks' ends, which all fibers touch, over all sets of the TLB.
  */
 #ifndef KITH__CSP_STACK_H
 #define KITH__CSP_STACK_H

@@ -3,8 +3,8 @@
  * The switch of contexts for aarch64, AAPCS64: kith__context_swap and the first frame.
  *
  * Called by: csp/context.h, csp/context.c.
- * Invariants: the frame of a suspended context, from its sp upwards, is what frame_make in context.c
- *   lays out for a new one:
+ * Invariants: the frame of a suspended context, from its sp upwards, is what frame_make in
+ *   context.c lays out for a new one:
  *
  *       0  x29, x30          so that the frame is one that debuggers walk
  *      16  x19 ... x28
@@ -13,8 +13,8 @@
  *
  * Threads: a context goes on where it was left (X3). x18 is the platform's; Linux does not use it.
  * Why fpcr is compared: writing it may drain the pipeline, and it is nearly always the same.
- * Why ret: it is predicted by the stack of calls, wrongly, but br to the middle of a function would need
- *   a landing pad where branch targets are checked, and there is none behind a call.
+ * Why ret: it is predicted by the stack of calls, wrongly, but br to the middle of a function
+ *   would need a landing pad where branch targets are checked, and there is none behind a call.
  */
 #if defined(__aarch64__) && !defined(__ILP32__) && !defined(KITH__UCONTEXT)
 
@@ -110,15 +110,19 @@ kith__context_swap:
     .globl kith__context_start
     .hidden kith__context_start
     .type kith__context_start, %function
-kith__context_start:
+    .type kith__context_first, %function
+kith__context_first:
     .cfi_startproc
     .cfi_undefined x30
+    nop /* an unwinder looks for a caller one before where it goes on */
+kith__context_start:
     hint 34 /* bti c */
     mov x0, x20
     blr x19
     brk 1 /* the function returned (X4) */
     .cfi_endproc
     .size kith__context_start, . - kith__context_start
+    .size kith__context_first, . - kith__context_first
 
     /* Branch target identification: yes. Guarded control stacks: no. */
     .section .note.gnu.property, "a", %note

@@ -3,20 +3,22 @@
  * The switch of contexts for x86-64, System V ABI: kith__context_swap and the first frame.
  *
  * Called by: csp/context.h, csp/context.c.
- * Invariants: the frame of a suspended context, from its sp upwards, is what frame_make in context.c
- *   lays out for a new one:
+ * Invariants: the frame of a suspended context, from its sp upwards, is what frame_make in
+ *   context.c lays out for a new one:
  *
  *      0  mxcsr (4 bytes), x87 control word (2)
  *      8  r15, r14, r13, r12, rbx, rbp
  *     56  where it goes on
  *
  * Threads: a context goes on where it was left (X3).
- * Why the control words are compared: they are nearly always the same, and to load them anyway costs
- *   half a nanosecond of 5.6 (EPYC), more where loading them drains the pipeline. mxcsr has the sticky
- *   exception flags too, which nobody needs to keep; keeping them costs less than to tell them apart.
- * Why a jump and not ret: the processor predicts a ret by its own stack of calls, which a switch makes
- *   wrong each time (9.9 ns); an indirect jump is predicted by what it did before. notrack, because the
- *   place behind a call has no endbr64. Shadow stacks are not supported, and the note says so.
+ * Why the control words are compared: they are nearly always the same, and to load them anyway
+ *   costs half a nanosecond of 5.6 (EPYC), more where loading them drains the pipeline. mxcsr has
+ *   the sticky exception flags too, which nobody needs to keep; keeping them costs less than to
+ *   tell them apart.
+ * Why a jump and not ret: the processor predicts a ret by its own stack of calls, which a switch
+ *   makes wrong each time (9.9 ns); an indirect jump is predicted by what it did before. notrack,
+ *   because the place behind a call has no endbr64. Shadow stacks are not supported, and the note
+ *   says so.
  */
 #if defined(__x86_64__) && !defined(__ILP32__) && !defined(KITH__UCONTEXT)
 
@@ -106,15 +108,19 @@ kith__context_swap:
     .globl kith__context_start
     .hidden kith__context_start
     .type kith__context_start, @function
-kith__context_start:
+    .type kith__context_first, @function
+kith__context_first:
     .cfi_startproc
     .cfi_undefined %rip
+    nop /* an unwinder looks for a caller one before where it goes on */
+kith__context_start:
     endbr64
     movq %r13, %rdi
     call *%r12
     ud2 /* the function returned (X4) */
     .cfi_endproc
     .size kith__context_start, . - kith__context_start
+    .size kith__context_first, . - kith__context_first
 
     /* Indirect branch tracking: yes. Shadow stack: no. */
     .section .note.gnu.property, "a", @note

@@ -15,13 +15,13 @@
  */
 #include "io/address.h"
 #include "io/io.h"
+#include "io/loop.h"
 #include "io/socket.h"
 #include <errno.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
-/* 0: connected; EINPROGRESS: not yet; else why not. */
-static int outcome_of(int fd)
+int kith__connect_outcome(int fd)
 {
     int error = 0;
     socklen_t bytes = sizeof error;
@@ -40,9 +40,11 @@ bool kith__connect_ready(struct kith__ctx *ctx, struct kith__sock *sock, uint32_
 {
     if (sock->broken != KITH_OK)
         return kith__sock_fail(ctx, sock, (kith_err)sock->broken);
-    int error = outcome_of(sock->fd);
-    if (error == EINPROGRESS)
+    int error = kith__connect_outcome(sock->fd);
+    if (error == EINPROGRESS) {
+        kith__loop_rearm(ctx->rt, sock->fd, EPOLLOUT);
         return true;
+    }
     if (error != 0)
         return kith__sock_fail(ctx, sock, kith__errno_err(error));
     struct kith_msg *msg = sock->connected;
@@ -100,7 +102,9 @@ kith_sock kith_connect(kith_self *self, const char *address, uint16_t port, kith
     struct kith__ctx *ctx = kith__ctx_of(self);
     struct kith__address to;
     kith_sock sock = {0};
-    kith_err err = kith__sock_may_begin(ctx, self);
+    kith_err err = kith__sock_may_begin(ctx);
+    if (err == KITH_OK && (self->flags & KITH__TASK_CO) != 0)
+        err = KITH_EPERM; /* kith_dial is for them */
     if (err == KITH_OK && (address == NULL || port == 0 || !kith__sock_options_ok(options)))
         err = KITH_EINVAL;
     if (err == KITH_OK)

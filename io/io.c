@@ -29,6 +29,7 @@ kith_err kith__io_open(struct kith_runtime *rt)
         return KITH_ENOMEM;
     pthread_mutex_init(&io->lock, NULL);
     rt->io = io;
+    rt->readiness = &kith__sock_readiness;
     return KITH_OK;
 }
 
@@ -42,9 +43,12 @@ void kith__io_close(struct kith_runtime *rt)
     rt->io = NULL;
 }
 
-struct kith__worker *kith__io_worker(struct kith_runtime *rt)
+struct kith__worker *kith__io_worker(struct kith__ctx *ctx)
 {
+    struct kith_runtime *rt = ctx->rt;
     struct kith__io *io = rt->io;
+    if ((ctx->running->flags & KITH__TASK_PLACED) != 0)
+        return &rt->workers[ctx->running->wheel]; /* T3: what it polls runs there */
     return &rt->workers[kith__add_rlx(&io->turn, 1) % rt->worker_count];
 }
 

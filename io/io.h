@@ -29,8 +29,9 @@ void kith__io_close(struct kith_runtime *rt);
  * kith_accepted: leaves the connection unread; any other: nothing. msg stays the caller's. */
 void kith__sock_untaken(struct kith__ctx *ctx, const struct kith_msg *msg);
 
-/* The worker whose loop gets the next descriptor: in turn, so that load spreads. */
-struct kith__worker *kith__io_worker(struct kith_runtime *rt);
+/* The worker whose loop gets a descriptor of ctx->running's: the one it is placed on; else in turn,
+ * so that load spreads. */
+struct kith__worker *kith__io_worker(struct kith__ctx *ctx);
 
 /* A listener that is out of descriptors or memory joins the list; a listener leaves it (if it is
  * in it). */

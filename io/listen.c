@@ -23,6 +23,7 @@
  */
 #include "io/address.h"
 #include "io/io.h"
+#include "io/loop.h"
 #include "io/socket.h"
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -48,8 +49,7 @@ static bool shortage(int error)
     return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 
-/* Errors of one connection that is gone already, and of the network: see accept(2). */
-static bool passing(int error)
+bool kith__accept_passing(int error)
 {
     switch (error) {
     case ECONNABORTED:
@@ -128,10 +128,11 @@ enum outcome { TAKEN, LOST, NO_MORE, GONE };
 
 static enum outcome accept_failed(struct kith__ctx *ctx, struct kith__sock *listener, int error)
 {
-    if (passing(error))
+    if (kith__accept_passing(error))
         return LOST;
     if (error == EAGAIN) {
         listener->flags &= (uint16_t)~KITH__SOCK_PAUSE_LOGGED; /* A3 */
+        kith__loop_rearm(ctx->rt, listener->fd, EPOLLIN);
         return NO_MORE;
     }
     if (shortage(error)) {
@@ -261,7 +262,7 @@ kith_sock kith_listen(kith_self *self, const char *address, uint16_t port,
     static const kith_sock_options none;
     struct kith__ctx *ctx = kith__ctx_of(self);
     kith_sock sock = {0};
-    kith_err err = kith__sock_may_begin(ctx, self);
+    kith_err err = kith__sock_may_begin(ctx);
     if (err == KITH_OK && !kith__sock_options_ok(options))
         err = KITH_EINVAL;
     if (err == KITH_OK)

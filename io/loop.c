@@ -2,6 +2,7 @@
  *
  * Each worker's epoll loop. A worker sleeps in its own epoll_wait, to the deadline of its next
  * timer; an eventfd ends that wait, and a timerfd that all loops share is the watch (sched/watch.c).
+ * The loop executor may have poll or select instead (io/loop_poll.c), and has no watch.
  *
  * Called by the scheduler through kith__pool_driver.
  *
@@ -34,6 +35,7 @@
 struct kith__loop {
     int epoll;
     int wake;
+    struct kith__polled *polled; /* instead of epoll, which is -1 then */
 };
 
 /* The watch's descriptor: one a runtime, kept beside the loops. */
@@ -69,7 +71,10 @@ static kith_err loops_open(struct kith_runtime *rt)
         return KITH_ENOMEM;
     rt->loops = loops;
     for (uint32_t i = 0; i < rt->worker_count; i++)
-        loops->loop[i] = (struct kith__loop){-1, -1};
+        loops->loop[i] = (struct kith__loop){-1, -1, NULL};
+    loops->watch = -1;
+    if (rt->config.executor == KITH_LOOP)
+        return KITH_OK;
     loops->watch = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     return loops->watch >= 0 ? KITH_OK : descriptor_error();
 }
@@ -96,33 +101,59 @@ static int add(int epoll, int fd, uint32_t events, uint64_t data)
     return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -errno;
 }
 
-static kith_err loop_open(struct kith__worker *w)
+static kith_err epoll_open(struct kith__worker *w, struct kith__loop *loop)
 {
-    struct kith__loop *loop = loop_of(w);
     loop->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (loop->epoll < 0)
         return descriptor_error();
+    int watch = loops_of(w->ctx.rt)->watch;
+    if (add(loop->epoll, loop->wake, EPOLLIN | EPOLLET, DATA_WAKE) != 0 ||
+        (watch >= 0 &&
+         add(loop->epoll, watch, EPOLLIN | EPOLLET | EPOLLEXCLUSIVE, DATA_WATCH) != 0))
+        return KITH_ENOMEM;
+    return KITH_OK;
+}
+
+static kith_err loop_open(struct kith__worker *w)
+{
+    struct kith__loop *loop = loop_of(w);
     loop->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (loop->wake < 0)
         return descriptor_error();
-    int watch = loops_of(w->ctx.rt)->watch;
-    if (add(loop->epoll, loop->wake, EPOLLIN | EPOLLET, DATA_WAKE) != 0 ||
-        add(loop->epoll, watch, EPOLLIN | EPOLLET | EPOLLEXCLUSIVE, DATA_WATCH) != 0)
-        return KITH_ENOMEM;
-    return KITH_OK;
+    if (w->ctx.rt->config.poller == KITH_EPOLL)
+        return epoll_open(w, loop);
+    return kith__polled_open(w->ctx.rt, loop->wake, DATA_WAKE, &loop->polled);
 }
 
 static void loop_close(struct kith__worker *w)
 {
     if (w->ctx.rt->loops == NULL)
         return;
+    kith__polled_close(loop_of(w)->polled);
     descriptor_close(loop_of(w)->epoll);
     descriptor_close(loop_of(w)->wake);
 }
 
+int kith__loop_descriptor(struct kith_runtime *rt)
+{
+    return loops_of(rt)->loop[0].epoll;
+}
+
 int kith__loop_add(struct kith__worker *of, int fd, uint64_t bits)
 {
+    if (KITH__UNLIKELY(loop_of(of)->polled != NULL))
+        return kith__polled_add(loop_of(of)->polled, fd, bits);
     return add(loop_of(of)->epoll, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, bits);
+}
+
+void kith__loop_rearm_polled(struct kith_runtime *rt, int fd, uint32_t events)
+{
+    kith__polled_rearm(loops_of(rt)->loop[0].polled, fd, events);
+}
+
+void kith__loop_remove_polled(struct kith_runtime *rt, int fd)
+{
+    kith__polled_remove(loops_of(rt)->loop[0].polled, fd);
 }
 
 static void loop_wake(struct kith__worker *w)
@@ -189,7 +220,10 @@ static bool loop_poll(struct kith__worker *w, struct kith__worker *of, kith_time
 {
     struct epoll_event events[EVENTS_MAX];
     kith__assert(w == of || deadline == KITH_NOWAIT); /* L3 */
-    int n = wait_for(loop_of(of)->epoll, events, deadline);
+    struct kith__loop *loop = loop_of(of);
+    int n = KITH__LIKELY(loop->polled == NULL)
+                ? wait_for(loop->epoll, events, deadline)
+                : kith__polled_wait(loop->polled, events, EVENTS_MAX, deadline);
     bool busy = deadline == KITH_NOWAIT;
     if (!busy)
         kith__unpark(w);

@@ -2,8 +2,8 @@
  *
  * The record of a socket: its life, and the way of an event from epoll to its owner's turn.
  *
- * Called by io/loop.c (events), by the turns of actors (the event and timer messages), and by the
- * other files of io.
+ * Called by io/loop.c (events), by the turns of owners (the event and timer messages), and by the
+ * other files of io. What an event means to an owner that may wait, a fiber or a thread, is in wait.c.
  *
  * An event is a bit in the socket's event word, and one message, embedded in the record, that tells
  * the owner to look at the word. Everything else in the record belongs to the owner's turn, so it
@@ -15,7 +15,7 @@
  *      (N2), after which the message may be posted again: it is not touched after that.
  *  S2. The owner word says whose turn that is. It is changed by the owner only, when it hands the
  *      socket over (N4), to the new owner with KITH__SOCK_PENDING, and by the new owner when it
- *      adopts it (io/give.c). A message that arrives at one who is not the owner is sent on (N5).
+ *      adopts it; or at once to a fiber that cannot run yet (io/give.c). A message that arrives at one who is not the owner is sent on (N5).
  *  S3. Closing kills the handle, then sets KITH__SOCK_CLOSED (N6). If the word was 0, the message is
  *      at rest and the slot is free at once. Otherwise somebody holds the message: whoever that is,
  *      when it arrives anywhere, sees CLOSED and frees the slot. So a slot is never reused while
@@ -28,7 +28,7 @@
  *      if nothing was added to it meanwhile (N7); and whoever adopts a socket adds to the word first
  *      and looks at everything. So either the poller sees the adopter's addition and tries again
  *      with the owner of now, or the adopter finds the word 0 and posts the message itself. If
- *      nobody adopts it, its end (S3) needs no event.
+ *      nobody adopts it, its end (S3) needs no event. (What was dropped is not known: R3 in stream.c.)
  *  S6. The timer of a socket goes off no later than its earliest deadline. It is left alone when
  *      deadlines move away: when it goes off too early, it is set again.
  *  S7. The last words, kith_closed and the outcome of a connect, are made with the socket, so that
@@ -144,7 +144,8 @@ static kith_time sooner(kith_time a, kith_time b)
     return a < b ? a : b;
 }
 
-/* Holds S6 at the end of each turn. Out of memory, the next turn tries again. */
+/* Holds S6 at the end of each turn. Out of memory, the next turn tries again; but of a co's, which would
+ * sift the event in one go with what waits, the next event or write (wait.c). */
 static void settle(struct kith__ctx *ctx, struct kith__sock *sock)
 {
     kith_time at = sooner(sock->read_by, sock->retry_at);
@@ -152,13 +153,17 @@ static void settle(struct kith__ctx *ctx, struct kith__sock *sock)
         at = sooner(at, sock->connect_by);
     if (sock->first != NULL)
         at = sooner(at, sock->first->by);
-    if (!kith__sock_timer(ctx, sock, at))
+    if (!kith__sock_timer(ctx, sock, at) && (ctx->running->flags & KITH__TASK_CO) == 0)
         kith__sock_again(ctx, sock, EPOLLOUT);
 }
 
 static bool handle(struct kith__ctx *ctx, struct kith__sock *sock, uint32_t events)
 {
     sock->retry_at = KITH_FOREVER;
+    if ((ctx->running->flags & KITH__TASK_CO) != 0) {
+        kith__wait_event(ctx, sock, events);
+        return true;
+    }
     switch (sock->state) {
     case KITH__SOCK_LISTENS:
         return kith__listen_ready(ctx, sock);
@@ -203,17 +208,25 @@ static const struct kith__internal event_type = {
 
 /* ---- the timer ---- */
 
-static bool expire(struct kith__ctx *ctx, struct kith__sock *sock)
+/* Of an owner that is told by messages. */
+static bool told_expire(struct kith__ctx *ctx, struct kith__sock *sock, kith_time now)
 {
-    kith_time now = ctx->rt->driver->now();
-    bool again = sock->retry_at <= now;
     if (sock->state == KITH__SOCK_CONNECTS && sock->connect_by <= now) {
         if (!kith__connect_ready(ctx, sock, 0))
             return false;
         if (sock->state == KITH__SOCK_CONNECTS)
             return kith__sock_fail(ctx, sock, KITH_ETIMEOUT);
     }
-    if (sock->state == KITH__SOCK_OPEN && !kith__stream_expire(ctx, sock, now))
+    return sock->state != KITH__SOCK_OPEN || kith__stream_expire(ctx, sock, now);
+}
+
+static bool expire(struct kith__ctx *ctx, struct kith__sock *sock)
+{
+    kith_time now = ctx->rt->driver->now();
+    bool again = sock->retry_at <= now;
+    if ((ctx->running->flags & KITH__TASK_CO) != 0)
+        kith__wait_expire(ctx, sock, now);
+    else if (!told_expire(ctx, sock, now))
         return false;
     return !again || handle(ctx, sock, 0);
 }
@@ -242,11 +255,12 @@ static const struct kith__internal timer_type = {
     .dead = timer_dead,
 };
 
-static void timer_end(struct kith__ctx *ctx, struct kith_self *owner, uint64_t bits)
+void kith__sock_timer_end(struct kith__ctx *ctx, struct kith_self *owner, struct kith__sock *sock)
 {
-    struct kith__timer *timer = kith__timer_find(ctx, owner, bits);
+    struct kith__timer *timer = kith__timer_find(ctx, owner, sock->timer);
     if (timer != NULL)
         kith__timer_end(ctx, owner, timer);
+    sock->timer = 0;
 }
 
 bool kith__sock_timer(struct kith__ctx *ctx, struct kith__sock *sock, kith_time at)
@@ -265,7 +279,7 @@ bool kith__sock_timer(struct kith__ctx *ctx, struct kith__sock *sock, kith_time 
         return false;
     }
     if (sock->timer != 0)
-        timer_end(ctx, ctx->running, sock->timer);
+        kith__sock_timer_end(ctx, ctx->running, sock);
     sock->timer = kith__load_rlx(&timer->slot.bits);
     sock->timer_at = at;
     return true;
@@ -303,6 +317,7 @@ static void init(struct kith__sock *sock, enum kith__sock_state state,
     sock->event = (struct kith_msg){.flags = KITH__MSG_INTERNAL | KITH__MSG_EMBEDDED};
     sock->flags = KITH__SOCK_READS;
     sock->state = (uint8_t)state;
+    sock->wanted = 0;
     sock->broken = KITH_OK;
     sock->read_next = READ_FIRST;
     sock->waiting = 0;
@@ -367,24 +382,35 @@ void kith__sock_open(struct kith__ctx *ctx, struct kith__sock *sock, int fd)
     kith__count(&ctx->counters.sockets_opened);
 }
 
+kith_err kith__sock_watch(struct kith__ctx *ctx, struct kith__sock *sock)
+{
+    if ((sock->flags & KITH__SOCK_WATCHED) != 0)
+        return KITH_OK;
+    struct kith__worker *of = kith__io_worker(ctx);
+    int error = kith__loop_add(of, sock->fd, kith__sock_handle(sock).bits);
+    if (error != 0)
+        return kith__errno_err(-error);
+    sock->flags |= KITH__SOCK_WATCHED;
+    return KITH_OK;
+}
+
 kith_err kith__sock_register(struct kith__ctx *ctx, struct kith__sock *sock)
 {
-    struct kith__worker *of = kith__io_worker(ctx->rt);
-    int error = kith__loop_add(of, sock->fd, kith__sock_handle(sock).bits);
-    if (error == 0)
-        return KITH_OK;
-    kith__sock_close(ctx, sock);
-    return kith__errno_err(-error);
+    kith_err err = kith__sock_watch(ctx, sock);
+    if (err != KITH_OK)
+        kith__sock_close(ctx, sock);
+    return err;
 }
 
 void kith__sock_end(struct kith__ctx *ctx, struct kith_self *owner, struct kith__sock *sock)
 {
     if (owner != NULL)
-        timer_end(ctx, owner, sock->timer);
+        kith__sock_timer_end(ctx, owner, sock);
     if (sock->state == KITH__SOCK_LISTENS)
         kith__io_unpause(ctx, sock);
     kith__stream_drop(ctx, sock);
     last_words_free(ctx, sock);
+    kith__loop_remove(ctx->rt, sock->fd);
     close(sock->fd);
     kith__count(&ctx->counters.sockets_closed);
     kith__slot_kill(&sock->slot);
@@ -464,6 +490,16 @@ struct kith__sock *kith__sock_mine(struct kith__ctx *ctx, kith_self *self, kith_
     return sock;
 }
 
+struct kith__sock *kith__sock_actors(struct kith__ctx *ctx, kith_self *self, kith_sock handle_of,
+                                     kith_err *err)
+{
+    struct kith__sock *sock = kith__sock_mine(ctx, self, handle_of, err);
+    if (sock == NULL || (self->flags & KITH__TASK_CO) == 0)
+        return sock;
+    *err = KITH_EPERM;
+    return NULL;
+}
+
 bool kith__sock_options_ok(const kith_sock_options *options)
 {
     return options == NULL ||
@@ -471,9 +507,9 @@ bool kith__sock_options_ok(const kith_sock_options *options)
             options->write_bytes_max <= PTRDIFF_MAX && options->backlog <= INT32_MAX);
 }
 
-kith_err kith__sock_may_begin(const struct kith__ctx *ctx, const kith_self *self)
+kith_err kith__sock_may_begin(const struct kith__ctx *ctx)
 {
-    if (ctx == NULL || (self->flags & KITH__TASK_THREAD) != 0)
+    if (ctx == NULL)
         return KITH_EPERM;
     /* relaxed: who begins a socket while the shutdown begins has it ended with its actor. */
     return kith__load_rlx(&ctx->rt->shutting_down) != 0 ? KITH_ESHUTDOWN : KITH_OK;

@@ -9,8 +9,9 @@
  *      piece, comes round. So a slow actor holds its peer back by TCP.
  *  R2. Memory for a piece is made before it is read: out of memory, nothing is lost.
  *  R3. KITH__SOCK_READY is set while an edge has come and its input was not drained. Drained is:
- *      EAGAIN, or fewer bytes than asked for, unless the peer has hung up, since then no further
- *      edge will come.
+ *      EAGAIN, or fewer bytes than asked for, unless the peer has hung up (KITH__SOCK_HUNG), since
+ *      then no further edge will come. Whoever cannot know that (an event may have been dropped on
+ *      its way to an adopter) takes it for granted; EAGAIN shows that it is not so.
  *  R4. kith_sock_write takes everything or nothing. Where that cannot be kept (the system has taken
  *      a part and there is no memory for the rest) the connection breaks.
  *  R5. A broken connection is read until its end before kith_closed: an answer that the peer sent
@@ -30,6 +31,7 @@
  */
 #include "base/clock.h"
 #include "io/io.h"
+#include "io/loop.h"
 #include "io/socket.h"
 #include <errno.h>
 #include <string.h>
@@ -50,9 +52,6 @@
 KITH_API const kith_type kith_type_kith_data = {"kith_data", sizeof(kith_data), NULL};
 KITH_API const kith_type kith_type_kith_eof = {"kith_eof", sizeof(kith_eof), NULL};
 KITH_API const kith_type kith_type_kith_drained = {"kith_drained", sizeof(kith_drained), NULL};
-
-#define INPUT_EVENTS ((uint32_t)EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)
-#define OUTPUT_EVENTS ((uint32_t)EPOLLOUT | EPOLLHUP | EPOLLERR)
 
 /* ---- breaking ---- */
 
@@ -126,7 +125,8 @@ static bool read_nothing(struct kith__ctx *ctx, struct kith__sock *sock, int err
     if (error != EAGAIN)
         return kith__sock_fail(
             ctx, sock, sock->broken != KITH_OK ? (kith_err)sock->broken : kith__errno_err(error));
-    sock->flags &= (uint16_t)~KITH__SOCK_READY; /* R3 */
+    sock->flags &= (uint16_t) ~(KITH__SOCK_READY | KITH__SOCK_HUNG); /* R3 */
+    kith__loop_rearm(ctx->rt, sock->fd, EPOLLIN);
     if (sock->broken != KITH_OK)
         return kith__sock_fail(ctx, sock, (kith_err)sock->broken);
     return true;
@@ -138,10 +138,12 @@ static void read_on(struct kith__ctx *ctx, struct kith__sock *sock, size_t asked
     sock->flags &= (uint16_t)~KITH__SOCK_STARVED;
     sock->read_by = KITH_FOREVER;
     piece_adapt(sock, asked, n);
-    if (n == asked || (sock->flags & KITH__SOCK_HUNG) != 0)
+    if (n == asked || (sock->flags & KITH__SOCK_HUNG) != 0) {
         kith__sock_again(ctx, sock, 0);
-    else
+    } else {
         sock->flags &= (uint16_t)~KITH__SOCK_READY;
+        kith__loop_rearm(ctx->rt, sock->fd, EPOLLIN);
+    }
 }
 
 static bool read_piece(struct kith__ctx *ctx, struct kith__sock *sock)
@@ -309,6 +311,8 @@ static int flush_once(struct kith__ctx *ctx, struct kith__sock *sock)
     if (n < 0 && (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM)) {
         if (errno != EAGAIN)
             kith__sock_starved(ctx, sock); /* no edge will tell */
+        else
+            kith__loop_rearm(ctx->rt, sock->fd, EPOLLOUT);
         return 0;
     }
     if (n < 0) {
@@ -316,7 +320,10 @@ static int flush_once(struct kith__ctx *ctx, struct kith__sock *sock)
         return -1;
     }
     sent(ctx, sock, (size_t)n);
-    return (size_t)n == offered ? 1 : 0;
+    if ((size_t)n == offered)
+        return 1;
+    kith__loop_rearm(ctx->rt, sock->fd, EPOLLOUT);
+    return 0;
 }
 
 static void flush(struct kith__ctx *ctx, struct kith__sock *sock)
@@ -357,12 +364,12 @@ static void look_for_error(struct kith__ctx *ctx, struct kith__sock *sock)
 
 bool kith__stream_ready(struct kith__ctx *ctx, struct kith__sock *sock, uint32_t events)
 {
-    if ((events & INPUT_EVENTS) != 0)
+    if ((events & KITH__SOCK_INPUT) != 0)
         sock->flags |= KITH__SOCK_READY;
-    if ((events & (INPUT_EVENTS & ~(uint32_t)EPOLLIN)) != 0)
+    if ((events & (KITH__SOCK_INPUT & ~(uint32_t)EPOLLIN)) != 0)
         sock->flags |= KITH__SOCK_HUNG;
     /* 0: a timer, because there was no memory. */
-    if (sock->waiting > 0 && (events == 0 || (events & OUTPUT_EVENTS) != 0))
+    if (sock->waiting > 0 && (events == 0 || (events & KITH__SOCK_OUTPUT) != 0))
         flush(ctx, sock);
     tell_drained(ctx, sock);
     if (((events & EPOLLERR) != 0 && !wants_input(sock)) || is_over(sock))
@@ -396,6 +403,23 @@ bool kith__stream_expire(struct kith__ctx *ctx, struct kith__sock *sock, kith_ti
         return kith__sock_fail(ctx, sock, KITH_ETIMEOUT);
     sock->read_by = KITH_FOREVER;
     return true;
+}
+
+/* ---- for an owner that waits (wait.c) ---- */
+
+void kith__stream_rest(struct kith__ctx *ctx, struct kith__sock *sock, uint32_t events)
+{
+    if (sock->waiting > 0 && (events == 0 || (events & KITH__SOCK_OUTPUT) != 0))
+        flush(ctx, sock);
+}
+
+void kith__stream_rest_expire(struct kith__ctx *ctx, struct kith__sock *sock, kith_time now)
+{
+    if (sock->first == NULL || sock->first->by > now)
+        return;
+    flush(ctx, sock);
+    if (sock->first != NULL && sock->first->by <= now)
+        break_off(ctx, sock, KITH_ETIMEOUT);
 }
 
 /* ---- calls ---- */
@@ -432,7 +456,7 @@ kith_err kith_sock_write(kith_self *self, kith_sock handle, const void *bytes, s
 {
     struct kith__ctx *ctx = kith__ctx_of(self);
     kith_err err;
-    struct kith__sock *sock = kith__sock_mine(ctx, self, handle, &err);
+    struct kith__sock *sock = kith__sock_actors(ctx, self, handle, &err);
     if (sock == NULL)
         return err;
     if ((bytes == NULL && n > 0) || n > PTRDIFF_MAX)
@@ -448,6 +472,7 @@ kith_err kith_sock_write(kith_self *self, kith_sock handle, const void *bytes, s
     size_t out = sock->waiting == 0 ? send_now(ctx, sock, bytes, n) : 0;
     if (out == n)
         return KITH_OK;
+    kith__loop_rearm(ctx->rt, sock->fd, EPOLLOUT);
     err = keep(ctx, sock, (const unsigned char *)bytes + out, n - out, deadline);
     if (err == KITH_OK || out == 0)
         return err;
@@ -460,7 +485,7 @@ kith_err kith_sock_read_by(kith_self *self, kith_sock handle, kith_time deadline
 {
     struct kith__ctx *ctx = kith__ctx_of(self);
     kith_err err;
-    struct kith__sock *sock = kith__sock_mine(ctx, self, handle, &err);
+    struct kith__sock *sock = kith__sock_actors(ctx, self, handle, &err);
     if (sock == NULL)
         return err;
     if (sock->state == KITH__SOCK_LISTENS)
@@ -477,7 +502,7 @@ kith_err kith_sock_reading(kith_self *self, kith_sock handle, bool on)
 {
     struct kith__ctx *ctx = kith__ctx_of(self);
     kith_err err;
-    struct kith__sock *sock = kith__sock_mine(ctx, self, handle, &err);
+    struct kith__sock *sock = kith__sock_actors(ctx, self, handle, &err);
     if (sock == NULL)
         return err;
     bool was = (sock->flags & KITH__SOCK_READS) != 0;

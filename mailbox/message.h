@@ -21,7 +21,9 @@ enum {
     KITH__MSG_EMBEDDED = 4,
     /* sender is the handle of a timer or question that the receiver must look up first. */
     KITH__MSG_TIMER = 8,
-    KITH__MSG_REPLY = 16
+    KITH__MSG_REPLY = 16,
+    /* Has taken room in a bounded mailbox (csp/bound.h). */
+    KITH__MSG_COUNTED = 32
 };
 
 struct kith_msg {

@@ -136,7 +136,7 @@ static void alarm_set(struct kith_co *co)
 
 /* ---- sifting ---- */
 
-static void sift(struct kith_co *co, struct kith_msg *msg)
+static __attribute__((noinline)) void sift_special(struct kith_co *co, struct kith_msg *msg)
 {
     struct kith__ctx *ctx = co->ctx;
     if (!kith__meant_for(co->task, msg)) {
@@ -158,16 +158,29 @@ static void sift(struct kith_co *co, struct kith_msg *msg)
     }
 }
 
+static inline void sift(struct kith_co *co, struct kith_msg *msg)
+{
+    if (msg == &co->wake) {
+        co->woke |= KITH__WOKE_FIRED;
+    } else if (KITH__LIKELY(kith__meant_for(co->task, msg) && msg->flags == 0)) {
+        kith__queue_push(&co->mail, msg);
+        co->woke |= KITH__WOKE_MAIL;
+    } else {
+        sift_special(co, msg);
+    }
+}
+
 void kith__co_sift(struct kith_co *co)
 {
     struct kith_self *task = co->task;
     struct kith_msg *msg;
-    do {
-        if (kith__inbox_has(&task->inbox))
-            kith__queue_sort(&task->pending, kith__inbox_take(&task->inbox));
+    for (;;) {
         while ((msg = kith__queue_pop(&task->pending)) != NULL)
             sift(co, msg);
-    } while (kith__inbox_has(&task->inbox));
+        if (!kith__inbox_has(&task->inbox))
+            return;
+        kith__queue_sort(&task->pending, kith__inbox_take(&task->inbox));
+    }
 }
 
 /* The mail is older than what is pending. */
@@ -225,6 +238,8 @@ kith_err kith__co_wait(struct kith_co *co, uint32_t wants, kith_time deadline, c
     if (co->shield > 0)
         co->wants &= ~(uint32_t)KITH__WOKE_CANCEL;
     if (deadline == KITH_NOWAIT) {
+        if (co->ops->glance != NULL)
+            co->ops->glance(co);
         kith__co_sift(co);
         co->woke |= KITH__WOKE_TIME;
     }
@@ -238,7 +253,8 @@ kith_err kith__co_wait(struct kith_co *co, uint32_t wants, kith_time deadline, c
     co->wants = 0;
     if ((woke & wants) == 0)
         return reason_of(co, woke);
-    co->woke &= ~(uint32_t)KITH__WOKE_FIRED;
+    if (wants == KITH__WOKE_FIRED) /* beside others, the caller asks whether it was fired */
+        co->woke &= ~(uint32_t)KITH__WOKE_FIRED;
     return KITH_OK;
 }
 

@@ -64,6 +64,8 @@ struct kith__co_ops {
     void (*suspend)(struct kith_co *co);
     /* Lets the others that wait have their turn first. */
     void (*yield)(struct kith_co *co);
+    /* A wait with KITH_NOWAIT begins. NULL: nothing. */
+    void (*glance)(struct kith_co *co);
 };
 
 struct kith_co {
@@ -87,6 +89,8 @@ struct kith_co {
 
     kith_time alarm_at; /* a fiber's one timer goes off then, no later than its deadline */
     uint64_t alarm;     /* its handle; 0: none */
+
+    struct kith_scope *scopes; /* csp/scope.c: those that it has made and not left */
 
     uint32_t select_base; /* csp/select.c: fairness */
     uint32_t select_turn;
@@ -136,7 +140,8 @@ static inline void kith__co_spend(struct kith_co *co)
 
 /* Waits for one of the bits `wants` (FIRED, MAIL, IO; 0: for the deadline only), which it leaves set.
  * where and what are for reports. KITH_OK: one is set. KITH_ETIMEOUT, KITH_ECANCELED, KITH_ESHUTDOWN,
- * KITH_EDEADLK, KITH_ENOMEM: none is. FIRED is cleared when it is found. */
+ * KITH_EDEADLK, KITH_ENOMEM: none is. FIRED is cleared when it is found, if it is all that was wanted;
+ * otherwise it stays for kith__co_wait_fired. */
 kith_err kith__co_wait(struct kith_co *co, uint32_t wants, kith_time deadline, const char *where,
                        const void *what);
 /* O2: waits for FIRED, uninterrupted, and clears it. */
@@ -149,5 +154,24 @@ void kith__co_cancel(struct kith__ctx *ctx, struct kith_co *co);
 
 /* In the co's turn: handles what has come. */
 void kith__co_sift(struct kith_co *co);
+
+/* ---- sockets, for the csp layer, which does not see the io layer (io/wait.c) ---- */
+
+enum { KITH__READY_READ = 1, KITH__READY_WRITE = 2 }; /* a listener: READ */
+
+/* The io layer's, in rt->readiness. Thread: the turn of co, or of ctx->running, whose socket it is. */
+struct kith__readiness {
+    /* Whether a socket of co's is ready for one of `what`, as the system says now: KITH_OK; KITH_EAGAIN
+     * if not; else why it never will be (KITH_EBADREF, KITH_EPERM, KITH_ENOMEM). */
+    kith_err (*check)(struct kith_co *co, uint64_t sock_bits, unsigned what);
+    /* on: when that changes, the socket sets KITH__WOKE_IO of its owner, until it is off. To be called
+     * before the check, so that nothing is missed between them. */
+    void (*want)(struct kith_co *co, uint64_t sock_bits, unsigned what, bool on);
+    /* Whether the socket is ctx->running's: KITH_OK or KITH_EBADREF. */
+    kith_err (*mine)(struct kith__ctx *ctx, uint64_t sock_bits);
+    /* A socket of ctx->running's becomes the task's, which was made and is not scheduled yet, but has
+     * its inbox open. */
+    void (*move)(struct kith__ctx *ctx, uint64_t sock_bits, struct kith_self *to);
+};
 
 #endif

@@ -27,6 +27,7 @@
  * A lock and not a compare-and-swap on the states: the two must change together, and whoever parks
  * or wakes makes a system call of a microsecond anyway.
  */
+#include "sched/single.h"
 #include "sched/timer.h"
 #include "sched/worker.h"
 
@@ -152,6 +153,8 @@ static bool nothing_to_do(struct kith__worker *w)
         return false;                           /* B6 */
     if (kith__load_seq(&w->placed_sent) != NULL) /* seq PL2d; pairs with PL2a */
         return false;
+    if (kith__single_asked(rt)) /* SG2 */
+        return false;
     if (kith__load_seq(&rt->ending) != 0)       /* seq B8; pairs with threads_end */
         return false;
     if (!kith__takes_part(w)) {
@@ -188,7 +191,7 @@ static void quiet(struct kith__worker *w)
         rt->upper->quiet(&w->ctx);
 }
 
-void kith__park(struct kith__worker *w)
+void kith__park_until(struct kith__worker *w, kith_time until)
 {
     struct kith_runtime *rt = w->ctx.rt;
     kith__msg_cache_flush(w->ctx.cache);
@@ -198,9 +201,36 @@ void kith__park(struct kith__worker *w)
     if (nothing_to_do(w)) {
         quiet(w);
         kith_time deadline = kith__timers_sleep(w);
-        rt->driver->poll(w, w, deadline);
+        rt->driver->poll(w, w, deadline < until ? deadline : until);
         kith__timers_woke(w);
         w->polled_at = rt->driver->now();
     }
     kith__unpark(w);
+}
+
+void kith__park(struct kith__worker *w)
+{
+    kith__park_until(w, KITH_FOREVER);
+}
+
+/* ---- the loop executor ---- */
+
+void kith__park_away(struct kith__worker *w)
+{
+    kith__msg_cache_flush(w->ctx.cache);
+    park_begin(w);
+    kith__tell_joiners(w->ctx.rt);
+    kith__timers_sleep(w);
+}
+
+void kith__park_back(struct kith__worker *w)
+{
+    kith__timers_woke(w);
+    kith__unpark(w);
+}
+
+bool kith__work_left(struct kith__worker *w)
+{
+    return kith__load_rlx(&w->woken) != NULL || w->placed_first != NULL || kith__waiting(w) > 0 ||
+           !nothing_to_do(w);
 }

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The pool executor: starts the workers' threads and ends them. Called by actors/runtime.c.
+ * The workers: opened and closed, and, in the pool executor, their threads started and ended. Called by
+ * actors/runtime.c. (The loop executor's one worker runs on the caller's thread: sched/single.c.)
  *
  * Start either gives a whole pool or leaves nothing behind; stop waits for every thread.
  */
+#include "sched/single.h"
 #include "sched/worker.h"
 #include <stdio.h>
 #include <string.h>
@@ -106,7 +108,9 @@ kith_err kith__pool_start(struct kith_runtime *rt)
     kith_err err = workers_open(rt);
     if (err == KITH_OK)
         err = kith__watch_open(rt);
-    if (err == KITH_OK)
+    if (err == KITH_OK && kith__is_loop(rt))
+        kith__single_open(rt);
+    else if (err == KITH_OK)
         err = threads_start(rt);
     if (err != KITH_OK)
         kith__pool_stop(rt);

@@ -16,18 +16,22 @@
 /* Why a reference that names no living task names none: KITH_EDEAD or KITH_EBADREF. */
 kith_err kith__post_refused(const struct kith_runtime *rt, uint64_t to);
 
-/* Delivers msg to the task that `to` names. KITH_OK: the message is gone. KITH_EDEAD: it was a task
- * and is dead. KITH_EBADREF: it never was one of this runtime's. In both cases msg is still the
- * caller's. */
-static inline kith_err kith__post(struct kith__ctx *ctx, uint64_t to, struct kith_msg *msg)
+/* The task that `to` names, perhaps; NULL: kith__post_refused says why not. */
+static inline struct kith_self *kith__post_find(const struct kith_runtime *rt, uint64_t to)
 {
-    struct kith_runtime *rt = ctx->rt;
     struct kith__slot *slot = kith__handle_find(&rt->table, to);
     /* relaxed: an early look; the generation in the message is what counts. */
     if (KITH__UNLIKELY(slot == NULL || kith__load_rlx(&slot->bits) != to ||
                        kith__bits_tag(to) != rt->actor_tag))
-        return kith__post_refused(rt, to);
-    struct kith_self *task = (struct kith_self *)slot;
+        return NULL;
+    return (struct kith_self *)slot;
+}
+
+/* Pushes msg to task, which was found by `to`. KITH_EDEAD: the task is dead, and msg is still the
+ * caller's. */
+static inline kith_err kith__post_at(struct kith__ctx *ctx, struct kith_self *task, uint64_t to,
+                                     struct kith_msg *msg)
+{
     msg->to_gen = kith__bits_gen(to);
     enum kith__push pushed = kith__inbox_push(&task->inbox, msg);
     if (pushed == KITH__PUSH_WOKE) {
@@ -35,6 +39,16 @@ static inline kith_err kith__post(struct kith__ctx *ctx, uint64_t to, struct kit
         kith__schedule(ctx, task);
     }
     return KITH__LIKELY(pushed != KITH__PUSH_CLOSED) ? KITH_OK : KITH_EDEAD;
+}
+
+/* Delivers msg to the task that `to` names. KITH_OK: the message is gone. KITH_EDEAD: it was a task
+ * and is dead. KITH_EBADREF: it never was one of this runtime's. In both cases msg is still the
+ * caller's. */
+static inline kith_err kith__post(struct kith__ctx *ctx, uint64_t to, struct kith_msg *msg)
+{
+    struct kith_self *task = kith__post_find(ctx->rt, to);
+    return KITH__LIKELY(task != NULL) ? kith__post_at(ctx, task, to, msg)
+                                      : kith__post_refused(ctx->rt, to);
 }
 
 /* Whether a message that was taken out of task's inbox was meant for it. */

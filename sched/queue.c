@@ -92,6 +92,23 @@ struct kith_self *kith__shared_take(struct kith__worker *w)
     return list_take(w, &rt->shared, share > REFILL ? REFILL : share);
 }
 
+void kith__shared_drain(struct kith__worker *w)
+{
+    struct kith__task_list *list = &w->ctx.rt->shared;
+    if (kith__load_rlx(&list->count) == 0)
+        return;
+    pthread_mutex_lock(&list->lock);
+    struct kith_self *task = list->first;
+    list->first = list->last = NULL;
+    kith__store_rlx(&list->count, 0);
+    pthread_mutex_unlock(&list->lock);
+    while (task != NULL) {
+        struct kith_self *next = (struct kith_self *)(void *)task->slot.next;
+        kith__enqueue(w, task);
+        task = next;
+    }
+}
+
 void kith__inject(struct kith_runtime *rt, struct kith_self *task)
 {
     list_push(&rt->shared, task);

@@ -163,6 +163,18 @@ struct kith__spread {
     bool settling; /* the window just after a change: not counted */
 };
 
+/* The loop executor: one worker, which has no thread of its own. See sched/single.h. */
+struct kith__single {
+    pthread_t home;               /* constant: the thread on which the worker runs */
+    KITH__ATOMIC(uint32_t) asked; /* what ends its run, or its sleep */
+    /* Home's alone. */
+    uint32_t heeds; /* which of these it runs for */
+    uint32_t marks; /* of a round, that wait in its queues */
+    bool runs;
+    bool watched; /* another loop polls its descriptor */
+    struct kith_self mark[2];
+};
+
 struct kith_runtime {
     struct kith__table table;
     struct kith__msg_pool messages;
@@ -187,6 +199,7 @@ struct kith_runtime {
     _Alignas(KITH__CACHE_LINE) struct kith__task_list shared;
 
     struct kith__spread spread;
+    struct kith__single single;
 
     pthread_mutex_t lock; /* contexts, joiners, shutdown */
     pthread_cond_t changed;
@@ -206,6 +219,7 @@ struct kith_runtime {
     void *actors;           /* the actor layer's */
     void *io;               /* the io layer's */
     const struct kith__readiness *readiness; /* the io layer's: sched/co.h */
+    struct kith__blocking *blocking; /* the csp layer's pool for blocking calls */
     struct kith__csp *csp;  /* the csp layer's */
     void *loops;            /* the driver's */
 };

@@ -3,7 +3,7 @@
  * Making a task and freeing one. Called by actors/life.c, actors/thread.c and csp/fiber.c, on the
  * thread that makes it, or in its last turn.
  *
- * The state stands behind the task, in the same slot, up to STATE_INLINE_MAX bytes; a larger one is an
+ * The state stands behind the task, in the same slot, up to state_max bytes; a larger one is an
  * allocation of its own. A task is found by nobody before its handle gets out.
  */
 #include "sched/runtime.h"
@@ -11,14 +11,24 @@
 
 #define STATE_INLINE_MAX ((size_t)KITH__ACTOR_CLASSES * 64 - KITH__TASK_BYTES)
 
-static bool state_give(struct kith__ctx *ctx, struct kith_self *task, size_t bytes)
+/* All slots of tasks with a bounded mailbox are of one size. */
+#define BOUNDED_BYTES ((size_t)256)
+#define BOUNDED_STATE_MAX (BOUNDED_BYTES - KITH__TASK_BYTES - KITH__BOUND_BYTES)
+
+/* How much state stands in a slot of this class. */
+static size_t state_max(unsigned cls)
 {
-    task->state = task + 1;
-    if (bytes > STATE_INLINE_MAX) {
+    return cls == KITH__CLASS_BOUNDED ? BOUNDED_STATE_MAX : STATE_INLINE_MAX;
+}
+
+static bool state_give(struct kith__ctx *ctx, struct kith_self *task, unsigned cls, size_t bytes)
+{
+    task->state = (char *)(task + 1) + (cls == KITH__CLASS_BOUNDED ? KITH__BOUND_BYTES : 0);
+    if (bytes > state_max(cls)) {
         task->state = kith__alloc_zero(&ctx->rt->allocator, bytes, 16);
         return task->state != NULL;
     }
-    memset(task + 1, 0, bytes);
+    memset(task->state, 0, bytes);
     return true;
 }
 
@@ -27,7 +37,7 @@ static void fields_clear(struct kith_self *task, const struct kith__task_ops *op
     task->pending = NULL;
     task->ops = ops;
     task->flags = 0;
-    task->cls = (uint8_t)cls;
+    kith__store_rlx(&task->cls, (uint8_t)cls); /* relaxed: what stands there is the same */
     task->reason = KITH_OK;
     task->owned = NULL;
     task->watchers = NULL;
@@ -36,19 +46,18 @@ static void fields_clear(struct kith_self *task, const struct kith__task_ops *op
     task->timers = 0;
 }
 
-struct kith_self *kith__task_new(struct kith__ctx *ctx, const struct kith__task_ops *ops,
-                                 const void *behavior, size_t state_bytes)
+static struct kith_self *make(struct kith__ctx *ctx, const struct kith__task_ops *ops,
+                              const void *behavior, size_t state_bytes, unsigned cls,
+                              uint32_t slot_bytes)
 {
-    size_t bytes = KITH__TASK_BYTES + (state_bytes > STATE_INLINE_MAX ? 0 : state_bytes);
-    unsigned cls = (unsigned)((bytes + 63) / 64) - 1;
     struct kith__slot *slot =
-        kith__slot_alloc(&ctx->rt->table, &ctx->slots, cls, KITH__KIND_ACTOR, (cls + 1) * 64);
+        kith__slot_alloc(&ctx->rt->table, &ctx->slots, cls, KITH__KIND_ACTOR, slot_bytes);
     if (slot == NULL)
         return NULL;
     struct kith_self *task = (struct kith_self *)(void *)slot;
     fields_clear(task, ops, cls);
     kith__store_rlx(&task->behavior, behavior);
-    if (!state_give(ctx, task, state_bytes)) {
+    if (!state_give(ctx, task, cls, state_bytes)) {
         kith__slot_free(&ctx->rt->table, &ctx->slots, cls, slot);
         return NULL;
     }
@@ -56,11 +65,26 @@ struct kith_self *kith__task_new(struct kith__ctx *ctx, const struct kith__task_
     return task;
 }
 
+struct kith_self *kith__task_new(struct kith__ctx *ctx, const struct kith__task_ops *ops,
+                                 const void *behavior, size_t state_bytes)
+{
+    size_t bytes = KITH__TASK_BYTES + (state_bytes > STATE_INLINE_MAX ? 0 : state_bytes);
+    unsigned cls = (unsigned)((bytes + 63) / 64) - 1;
+    return make(ctx, ops, behavior, state_bytes, cls, (cls + 1) * 64);
+}
+
+struct kith_self *kith__task_new_bounded(struct kith__ctx *ctx, const struct kith__task_ops *ops,
+                                         const void *behavior, size_t state_bytes)
+{
+    return make(ctx, ops, behavior, state_bytes, KITH__CLASS_BOUNDED, BOUNDED_BYTES);
+}
+
 void kith__task_free(struct kith__ctx *ctx, struct kith_self *task, size_t state_bytes)
 {
-    if (state_bytes > STATE_INLINE_MAX)
+    unsigned cls = kith__load_rlx(&task->cls);
+    if (state_bytes > state_max(cls))
         kith__free(&ctx->rt->allocator, task->state, state_bytes);
-    kith__slot_free(&ctx->rt->table, &ctx->slots, task->cls, &task->slot);
+    kith__slot_free(&ctx->rt->table, &ctx->slots, cls, &task->slot);
 }
 
 kith_err kith__task_parent(struct kith__ctx *ctx, uint64_t asked, uint64_t *parent)

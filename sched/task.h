@@ -56,7 +56,7 @@ struct kith_self {
     KITH__ATOMIC(const void *) behavior; /* the actor layer's; constant while the task lives */
     void *state;
     uint8_t flags;
-    uint8_t cls;        /* of its slot */
+    KITH__ATOMIC(uint8_t) cls; /* of its slot; a slot keeps it for ever, so senders may read it */
     uint8_t wheel;      /* the worker whose wheel holds its timers, while it has any; T3 */
     uint8_t busy_level; /* the mailbox size that was logged last is 1 << this */
     int32_t reason;
@@ -71,10 +71,18 @@ struct kith_self {
 #define KITH__TASK_BYTES sizeof(struct kith_self)
 _Static_assert(sizeof(struct kith_self) == 96, "the state follows, aligned to 16");
 
+/* A task with a bounded mailbox is of the class KITH__CLASS_BOUNDED, and has this much room before its
+ * state, for csp/bound.h. It is zero when the slot is used first, and then never cleared: senders with
+ * a stale reference may look at it. */
+#define KITH__BOUND_BYTES 96u
+
 /* A new task in a slot of its own, with bytes of zeroed state behind it, its inbox closed and its
  * handle set. NULL if memory or slots are out. */
 struct kith_self *kith__task_new(struct kith__ctx *ctx, const struct kith__task_ops *ops,
                                  const void *behavior, size_t state_bytes);
+/* The same with room for a bound, which is still to be opened (csp/bound.h). */
+struct kith_self *kith__task_new_bounded(struct kith__ctx *ctx, const struct kith__task_ops *ops,
+                                         const void *behavior, size_t state_bytes);
 /* Gives its slot and state back; the handle must be killed, or have been given to nobody. */
 void kith__task_free(struct kith__ctx *ctx, struct kith_self *task, size_t state_bytes);
 /* The parent of a new task: `asked`, or, if that is 0, who acts. */
@@ -99,6 +107,11 @@ static inline void kith__task_place(struct kith_self *task, uint32_t worker)
 {
     task->flags |= KITH__TASK_PLACED;
     task->wheel = (uint8_t)worker;
+}
+
+static inline bool kith__task_is_bounded(const struct kith_self *task)
+{
+    return kith__load_rlx(&task->cls) == KITH__CLASS_BOUNDED;
 }
 
 static inline uint64_t kith__task_bits(const struct kith_self *task)

@@ -6,6 +6,7 @@
 #include "sched/timer.h"
 #include "base/clock.h"
 #include "sched/post.h"
+#include "sched/worker.h"
 #include <string.h>
 
 static struct kith__timer *of_owned(struct kith__owned *owned)
@@ -209,6 +210,9 @@ void kith__timers_run(struct kith__worker *w, struct kith__worker *of, kith_time
     pthread_mutex_lock(&of->timer_lock);
     struct kith_msg *left = fire_due(w, of, now);
     pthread_mutex_unlock(&of->timer_lock);
+    struct kith_self *last = kith__slot_take(w); /* which would else run before the others */
+    if (last != NULL)
+        kith__enqueue(w, last);
     while (left != NULL) {
         struct kith_msg *next = left->next;
         timer_msg_end(&w->ctx, left);

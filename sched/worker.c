@@ -178,9 +178,11 @@ static __attribute__((noinline)) struct kith_self *next_of_both(struct kith__wor
 {
     if (kith__load_rlx(&w->placed_sent) != NULL)
         kith__placed_fetch(w);
+    uint64_t waiting = kith__waiting(w) + (kith__load_rlx(&w->woken) != NULL);
+    if (waiting == 0)
+        return placed_next(w);
     if (w->round_left == 0) {
         w->round_placed = !w->round_placed;
-        uint64_t waiting = kith__waiting(w) + 1;
         w->round_left = w->round_placed ? w->placed_count
                                         : (uint32_t)(waiting < FREE_MAX ? waiting : FREE_MAX);
     }
@@ -307,6 +309,24 @@ static void run_all(struct kith__worker *w)
             kith__watch_arm(w->ctx.rt);
         first = false;
         turn(w, task);
+    }
+}
+
+void kith__worker_slice(struct kith__worker *w, kith_time until)
+{
+    struct kith__single *single = &w->ctx.rt->single;
+    struct kith_self *task;
+    clock_restart(w);
+    kith__timers_run(w, w, w->clock_at);
+    while ((task = next_own(w)) != NULL || (task = find(w)) != NULL) {
+        if (KITH__UNLIKELY(w->searching))
+            kith__search_end(w);
+        turn(w, task);
+        /* relaxed: who is asked takes the bit with acquire (SG2). */
+        if (KITH__UNLIKELY((kith__load_rlx(&single->asked) & single->heeds) != 0))
+            break;
+        if (KITH__UNLIKELY(w->clock_at >= until) && single->marks == 0)
+            break;
     }
 }
 

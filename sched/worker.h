@@ -27,6 +27,9 @@
 
 /* worker.c */
 void kith__worker_run(struct kith__worker *w);
+/* For sched/single.c: runs what there is, until it is asked to end, which is looked at after each turn,
+ * or `until` has passed (and no mark of a round waits). */
+void kith__worker_slice(struct kith__worker *w, kith_time until);
 void kith__worker_clock(struct kith__worker *w);
 /* Reads the clock; whether the turn has lasted long enough. */
 bool kith__turn_over(struct kith__worker *w);
@@ -42,6 +45,8 @@ void kith__overflow_push(struct kith__worker *w, struct kith_self *task);
 struct kith_self *kith__overflow_take(struct kith__worker *w);
 /* A fair share of the shared list: one to run, the rest into the worker's own queue. */
 struct kith_self *kith__shared_take(struct kith__worker *w);
+/* All of it, in order, behind what waits in the worker's own queue. */
+void kith__shared_drain(struct kith__worker *w);
 /* Half of another worker's queue: one to run, the rest into the own one. */
 struct kith_self *kith__steal_half(struct kith__worker *w, struct kith__worker *victim);
 /* For whoever is no worker. */
@@ -68,6 +73,14 @@ void kith__wake_worker(struct kith__worker *w);
 bool kith__search_begin(struct kith__worker *w);
 void kith__search_end(struct kith__worker *w);
 void kith__park(struct kith__worker *w);
+/* The same, but no longer than until. */
+void kith__park_until(struct kith__worker *w, kith_time until);
+/* The loop executor's thread leaves its loop, and comes back (sched/single.c). In between it counts as
+ * asleep: whoever gives it work writes its eventfd. */
+void kith__park_away(struct kith__worker *w);
+void kith__park_back(struct kith__worker *w);
+/* Whether a worker that runs nothing has something to run; not counting what its loop may know. */
+bool kith__work_left(struct kith__worker *w);
 /* The driver, out of its wait and before it handles anything: w sleeps no more. */
 void kith__unpark(struct kith__worker *w);
 void kith__tell_joiners(struct kith_runtime *rt);

@@ -18,6 +18,10 @@ for file in $files; do
         status=1
     fi
 done
+# Assembly is laid out by hand, but for tabs, blanks and the end.
+files="$files
+$(find . \( -path ./build -o -path './build-*' -o -path ./.git \) -prune -o \
+    -name '*.S' -type f -print | sort)"
 # shellcheck disable=SC2086
 if grep -nE "$(printf '\t')|[[:blank:]]+\$" $files; then
     echo "tabs, or blanks at the end of a line"

@@ -11,7 +11,7 @@ cd "${1:-$(dirname "$0")/..}"
 status=0
 count=0
 for file in $(find . \( -path ./build -o -path './build-*' -o -path ./.git \) -prune -o -type f \
-    \( -name '*.c' -o -name '*.h' -o -name '*.cc' -o -name '*.sh' -o -name '*.cmake' \
+    \( -name '*.c' -o -name '*.h' -o -name '*.cc' -o -name '*.S' -o -name '*.sh' -o -name '*.cmake' \
     -o -name CMakeLists.txt -o -name dev \) -print | sort); do
     count=$((count + 1))
     if ! head -n 2 "$file" | grep -q 'SPDX-License-Identifier: BSD-2-Clause'; then

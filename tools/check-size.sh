@@ -10,7 +10,7 @@ cd "${1:-$(dirname "$0")/..}"
 list=${TMPDIR:-/tmp}/kith-size.$$
 trap 'rm -f "$list"' EXIT
 find . \( -path ./build -o -path './build-*' -o -path ./.git \) -prune -o -type f \
-    \( -name '*.c' -o -name '*.h' -o -name '*.cc' \) -print | sort >"$list"
+    \( -name '*.c' -o -name '*.h' -o -name '*.cc' -o -name '*.S' \) -print | sort >"$list"
 [ -s "$list" ] || { echo "no source files under $(pwd)"; exit 1; }
 
 tr '\n' '\0' <"$list" | xargs -0 awk -v file_max=700 -v function_max=70 '

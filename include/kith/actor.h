@@ -28,6 +28,17 @@
  * signal (stop, down) overtakes ordinary messages that wait: at most 64 more of them, or those of
  * some 30 microseconds, are handled before it.
  *
+ * Bounded mailboxes: a behaviour may say how many messages may wait in its actors' mailboxes
+ * (mailbox_max). What is counted is what was sent, posted, forwarded or asked, until it is taken
+ * out and handled; signals, timers, answers and kith's own messages are not counted, and always get
+ * in. Never more than mailbox_max are in the mailbox and on their way into it. To a mailbox that is
+ * full a handler's send answers KITH_EFULL, and the message stays the caller's; in a fiber and on an
+ * attached thread kith_send, kith_post, kith_forward and kith_ask wait for room (KITH_EFULL only if
+ * it is their own mailbox). Those who wait are served first, oldest first, room for one message
+ * each, when half of the mailbox is free; until then it is full for all others. The room of what was
+ * handled comes back in batches of up to half of the bound, and all of it when the actor's turn
+ * ends, or the fiber waits for its next message.
+ *
  * kith_self * is who is acting: the actor inside its handler, or an attached thread (runtime.h). It
  * is valid in that handler, on that thread; elsewhere every call answers KITH_EPERM.
  */
@@ -63,6 +74,8 @@ typedef struct kith_behavior {
     void (*stop)(kith_self *self, void *me, kith_err reason);
     /* Takes the messages that no handler takes; NULL sends them to the dead letters. */
     kith_err (*other)(kith_self *self, void *me, const kith_msg *msg);
+    /* How many messages may wait in the mailbox: see "Bounded mailboxes" above; 0: any number. */
+    uint32_t mailbox_max;
 } kith_behavior;
 
 #define KITH_ON(B, T)                                                                              \
@@ -131,8 +144,12 @@ KITH_API kith_err kith_fail(kith_self *self, kith_err reason);
 
 /* kith_send(self, to, T, .field = value ...): sends a T.
  * Owns: copies the body; if it fails, what the fields own stays the caller's, except after
- * KITH_EDEAD, when the dead letters have taken it. Thread: self's. Blocks: no.
- * Errors: KITH_EPERM, KITH_EBADREF, KITH_EDEAD, KITH_ENOMEM, KITH_EINVAL, KITH_EMSGSIZE. */
+ * KITH_EDEAD, when the dead letters have taken it. Thread: self's.
+ * Blocks: no; but a fiber or an attached thread while a bounded mailbox is full (kith_send_by of
+ * co.h has a deadline).
+ * Errors: KITH_EPERM, KITH_EBADREF, KITH_EDEAD, KITH_ENOMEM, KITH_EINVAL, KITH_EMSGSIZE,
+ * KITH_EFULL; while it waits also KITH_ECANCELED, KITH_ESHUTDOWN, KITH_EDEADLK. A canceled fiber
+ * can still send where there is room. */
 #define kith_send(self, to, ...) kith_send_copy((self), (to), KITH_VALUE_(__VA_ARGS__))
 /* What kith_send expands to. Owns, Blocks, Errors and Thread: as kith_send. */
 KITH_API kith_err kith_send_copy(kith_self *self, kith_ref to, const kith_type *type,
@@ -140,14 +157,16 @@ KITH_API kith_err kith_send_copy(kith_self *self, kith_ref to, const kith_type *
 
 /* Sends a message made by kith_new, or kept by kith_keep, without copying it.
  * Owns: takes body if it returns KITH_OK or KITH_EDEAD (the dead letters have it); after any other
- * error body stays the caller's. Thread: self's. Blocks: no.
- * Errors: KITH_EPERM, KITH_EBADREF, KITH_EDEAD, KITH_EINVAL. */
+ * error body stays the caller's. Thread: self's. Blocks: as kith_send.
+ * Errors: KITH_EPERM, KITH_EBADREF, KITH_EDEAD, KITH_EINVAL; KITH_EFULL and the others of waiting
+ * as kith_send. */
 KITH_API KITH_MUST_CHECK kith_err kith_post(kith_self *self, kith_ref to, void *body);
 
 /* Sends the message being handled on to another actor, with its sender, without copying it. The
  * handler's msg is gone after KITH_OK and KITH_EDEAD.
- * Thread: self's, inside a handler. Blocks: no.
- * Errors: KITH_EPERM (no message in hand), KITH_EBADREF, KITH_EDEAD. */
+ * Thread: self's, inside a handler. Blocks: as kith_send.
+ * Errors: KITH_EPERM (no message in hand), KITH_EBADREF, KITH_EDEAD; KITH_EFULL and the others of
+ * waiting as kith_send. */
 KITH_API kith_err kith_forward(kith_self *self, kith_ref to);
 
 /* kith_reply(self, T, .field = value ...): answers the message being handled, in its memory if it

@@ -59,6 +59,16 @@ KITH_API kith_err kith_receive_type(kith_co *co, kith_time deadline, const kith_
 KITH_API kith_err kith_ask_copy(kith_co *co, kith_ref to, kith_time deadline, kith_msg **reply,
                                 const kith_type *type, const void *body);
 
+/* kith_send_by(co, to, deadline, T, .field = value ...): kith_send with a deadline, for a mailbox
+ * that is bounded and full. Where there is room it does not wait, and so cannot be canceled.
+ * Owns: as kith_send. Thread: co's. Blocks: until deadline.
+ * Errors: KITH_ETIMEOUT, and those of kith_send. */
+#define kith_send_by(co, to, deadline, ...)                                                        \
+    kith_send_by_copy((co), (to), (deadline), KITH_VALUE_(__VA_ARGS__))
+/* What kith_send_by expands to. Owns, Blocks, Errors and Thread: as kith_send_by. */
+KITH_API kith_err kith_send_by_copy(kith_co *co, kith_ref to, kith_time deadline,
+                                    const kith_type *type, const void *body);
+
 /* Waits until deadline. Thread: co's. Blocks: until deadline.
  * Errors: KITH_ESHUTDOWN, KITH_EPERM, KITH_EINVAL (KITH_FOREVER). */
 KITH_API kith_err kith_sleep(kith_co *co, kith_time deadline);

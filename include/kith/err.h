@@ -25,6 +25,7 @@ KITH_BEGIN_DECLS
     X(KITH_EAGAIN, -EAGAIN, "too many at once, try again later")                                   \
     X(KITH_EDEADLK, -EDEADLK, "everybody waits, and nobody can wake anybody")                      \
     X(KITH_EMFILE, -EMFILE, "out of file descriptors")                                             \
+    X(KITH_ENOTSUP, -ENOTSUP, "not with this configuration")                                       \
     X(KITH_EMSGSIZE, -EMSGSIZE, "the message is larger than the limit")                            \
     X(KITH_ENOTCONN, -ENOTCONN, "the socket is not connected, or its sending side is closed")      \
     X(KITH_ECONNREFUSED, -ECONNREFUSED, "connection refused")                                      \
@@ -42,7 +43,8 @@ KITH_BEGIN_DECLS
     X(KITH_ETYPE, -5003, "the message is of another type")                                         \
     X(KITH_EUNHANDLED, -5004, "no handler takes this message")                                     \
     X(KITH_EFAILED, -5005, "the actor failed")                                                     \
-    X(KITH_ECLOSED, -5006, "the channel is closed")
+    X(KITH_ECLOSED, -5006, "the channel is closed")                                                \
+    X(KITH_EBROKEN, -5007, "the barrier is broken: one of its parties has given up")
 
 typedef enum kith_err {
 #define KITH_ERR_ENUM_(name, value, text) name = (value),

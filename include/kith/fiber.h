@@ -47,6 +47,7 @@ typedef struct kith_fiber_options {
     kith_ref parent;    /* default: the caller */
     unsigned worker;    /* 1 for the first worker: where it runs; default: where it is first run */
     kith_sock sock;     /* a socket of the caller's that becomes the fiber's; default: none */
+    uint32_t mailbox_max; /* messages that may wait to be received (actor.h); default: any number */
 } kith_fiber_options;
 
 /* kith_go(self, fn, arg): makes a fiber that runs fn(self, co, arg); its name in logs is fn's.

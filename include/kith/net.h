@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * TCP as messages. A socket belongs to one actor, which gets everything that happens on it as
- * messages and is the only one that may use it; kith_sock_give hands it to another actor. A socket
- * ends with kith_close, or with its owner, or when its connection breaks or is over; the handle is
- * then stale.
+ * TCP. A socket belongs to one actor, fiber or attached thread, which is the only one that may use
+ * it; kith_sock_give hands it to another, and a fiber can be made with one
+ * (kith_fiber_options.sock). It ends with kith_close or with its owner. Its owner decides how it is
+ * used: an actor is told of everything by messages; a fiber or a thread calls what waits.
+ *
+ * With messages. The owner gets everything that happens on the socket, and the socket ends by
+ * itself when its connection breaks or is over; the handle is then stale.
  *
  *   listener:    kith_accepted ...
  *   connection:  (kith_connected) kith_data ... kith_eof, and kith_closed when it is over or broke
@@ -19,12 +22,33 @@
  * bytes whole or answers KITH_EFULL, when as much as the bound or more waits for a slow reader; a
  * kith_drained message says when to go on.
  *
- * Only actors own sockets; an attached thread, which has no handlers, does not.
+ * With calls that wait: kith_listen and kith_accept, kith_dial, kith_read, kith_write. Nothing is
+ * read and no message comes by itself. A connection that breaks answers with the reason from then
+ * on, and is closed by its owner only.
+ *
+ *     static void echo(kith_self *self, kith_co *co, void *arg)
+ *     {
+ *         kith_sock s = *(kith_sock *)arg;
+ *         char buf[16384];
+ *         size_t n;
+ *         while (kith_read(co, s, buf, sizeof buf, &n, KITH_FOREVER) == KITH_OK && n > 0)
+ *             if (kith_write(co, s, buf, n, kith_in(10 * KITH_SECOND)) != KITH_OK)
+ *                 break;
+ *         kith_close(self, s);
+ *     }
+ *     ...
+ *     while (kith_accept(co, listener, KITH_FOREVER, &s) == KITH_OK)
+ *         kith_go_with(self, echo, &s, &(kith_fiber_options){.arg_bytes = sizeof s, .sock = s});
+ *
+ * Idle workers serve the sockets of actors whose worker stands still in a handler that computes for
+ * long. A fiber cannot be helped so: it runs on its own worker, and waits with its sockets until
+ * that is free.
  */
 #ifndef KITH_NET_H
 #define KITH_NET_H
 
 #include <kith/actor.h>
+#include <kith/co.h>
 #include <kith/err.h>
 #include <kith/msg.h>
 #include <kith/ref.h>
@@ -87,16 +111,18 @@ typedef struct kith_sock_options {
 
 /* Listens on a numeric IPv4 or IPv6 address ("127.0.0.1", "::1"; NULL: every address) and a port
  * (0: a free one, kith_sock_local tells which). Accepted connections inherit options (NULL: the
- * defaults). Out of descriptors, the listener pauses, logs once, and goes on when one is free.
- * Owns: the socket is self's. Thread: an actor's. Blocks: no.
+ * defaults). An actor gets a kith_accepted for each; out of descriptors, the listener pauses, logs
+ * once, and goes on when one is free. A fiber or a thread calls kith_accept.
+ * Owns: the socket is self's. Thread: self's. Blocks: no.
  * Errors (kith_sock_error): KITH_EPERM, KITH_EINVAL, KITH_ENOMEM, KITH_EMFILE, KITH_EADDRINUSE,
  * KITH_EADDRNOTAVAIL, KITH_EACCES, KITH_EAFNOSUPPORT, KITH_ESHUTDOWN, KITH_EIO. */
 KITH_API kith_sock kith_listen(kith_self *self, const char *address, uint16_t port,
                                const kith_sock_options *options);
 
 /* Begins to connect to a numeric address and port; a kith_connected follows, in any case, if the
- * handle has no error: KITH_ETIMEOUT if the deadline passes first.
- * Owns: the socket is self's. Thread: an actor's. Blocks: no. Errors: as kith_listen. */
+ * handle has no error: KITH_ETIMEOUT if the deadline passes first. (kith_dial waits instead.)
+ * Owns: the socket is self's. Thread: an actor's. Blocks: no. Errors: as kith_listen; KITH_EPERM in
+ * a fiber or thread. */
 KITH_API kith_sock kith_connect(kith_self *self, const char *address, uint16_t port,
                                 kith_time deadline, const kith_sock_options *options);
 
@@ -104,28 +130,29 @@ KITH_API kith_sock kith_connect(kith_self *self, const char *address, uint16_t p
  * deadline, else the connection is closed (kith_closed, KITH_ETIMEOUT). KITH_EFULL if
  * write_bytes_max or more already wait: nothing is taken, and a kith_drained will come. So a single
  * write may exceed the bound, a backlog may not grow. To write 0 bytes is KITH_OK and does nothing.
- * Owns: copies bytes. Thread: the owner's. Blocks: no.
+ * Owns: copies bytes. Thread: the owner's, an actor. Blocks: no.
  * Errors: KITH_EFULL, KITH_ENOTCONN (not connected yet, or after kith_sock_finish), KITH_EBADREF,
- * KITH_EPERM (not the owner), KITH_EINVAL, KITH_ENOMEM; breaking connections say kith_closed. */
+ * KITH_EPERM (not the owner, or no actor), KITH_EINVAL, KITH_ENOMEM; breaking connections say
+ * kith_closed. */
 KITH_API KITH_MUST_CHECK kith_err kith_sock_write(kith_self *self, kith_sock sock,
                                                   const void *bytes, size_t n, kith_time deadline);
 
 /* Input must come by deadline, else the connection is closed (kith_closed, KITH_ETIMEOUT). Any
  * input ends the deadline, and so does kith_eof; KITH_FOREVER takes it back.
- * Thread: the owner's. Blocks: no. Errors: KITH_EBADREF (a listener too), KITH_EPERM,
+ * Thread: the owner's, an actor. Blocks: no. Errors: KITH_EBADREF (a listener too), KITH_EPERM,
  * KITH_ENOMEM. */
 KITH_API kith_err kith_sock_read_by(kith_self *self, kith_sock sock, kith_time deadline);
 
 /* Stops reading (on = false) or goes on (on = true); reading is on at first. What stops is what the
  * runtime reads: the peer is then held back by TCP, and its kith_eof waits, too. A listener stops
  * accepting: connections wait in its backlog.
- * Thread: the owner's. Blocks: no. Errors: KITH_EBADREF, KITH_EPERM. */
+ * Thread: the owner's, an actor. Blocks: no. Errors: KITH_EBADREF, KITH_EPERM. */
 KITH_API kith_err kith_sock_reading(kith_self *self, kith_sock sock, bool on);
 
 /* Half-close: nothing more will be written; what waits is still sent, by its deadlines, then the
  * peer sees the end. When the peer has finished as well, before or after, the connection is over:
- * kith_closed, KITH_OK. A peer may never finish: kith_sock_read_by, or a timer, sets an end to
- * that.
+ * an actor gets a kith_closed, KITH_OK; a fiber or thread closes it. A peer may never finish: a
+ * deadline sets an end to that.
  * Thread: the owner's. Blocks: no. Errors: KITH_EBADREF, KITH_EPERM, KITH_ENOTCONN. */
 KITH_API kith_err kith_sock_finish(kith_self *self, kith_sock sock);
 
@@ -133,8 +160,10 @@ KITH_API kith_err kith_sock_finish(kith_self *self, kith_sock sock);
  * Thread: the owner's. Blocks: no. Errors: KITH_EBADREF, KITH_EPERM. */
 KITH_API kith_err kith_close(kith_self *self, kith_sock sock);
 
-/* Hands sock to another actor, which gets a kith_given and all that comes after it. What self was
- * sent before stays self's. Deadlines set on it stay.
+/* Hands sock to another actor, fiber or thread, which gets a kith_given. An actor then gets all
+ * that comes after it; a fiber or thread owns the socket even before it receives that message, and
+ * uses it by the calls below. What self was sent before stays self's. Deadlines set on it stay, but
+ * for that of kith_sock_read_by where the receiver has calls that take one.
  * Thread: the owner's. Blocks: no. Errors: KITH_EBADREF (sock or to), KITH_EDEAD, KITH_EPERM,
  * KITH_ENOMEM; the socket then stays self's. */
 KITH_API kith_err kith_sock_give(kith_self *self, kith_sock sock, kith_ref to);
@@ -151,6 +180,44 @@ KITH_API size_t kith_sock_waiting(kith_self *self, kith_sock sock);
 KITH_API kith_err kith_sock_local(kith_self *self, kith_sock sock, char *text, uint16_t *port);
 /* As kith_sock_local. Owns, Blocks, Errors and Thread: the same. */
 KITH_API kith_err kith_sock_peer(kith_self *self, kith_sock sock, char *text, uint16_t *port);
+
+/* ---- calls that wait: for fibers and attached threads ---- */
+
+/* Reads what has come, at most room bytes, at least one; *n = 0 with KITH_OK: the peer has
+ * finished. After KITH_ETIMEOUT or KITH_ECANCELED nothing was read, and the socket is as it was.
+ * Owns: writes to bytes and *n. Thread: the co's, which owns the socket. Blocks: until deadline.
+ * Errors: KITH_ETIMEOUT, KITH_ECANCELED, KITH_ESHUTDOWN, KITH_EDEADLK; KITH_ECONNRESET and others
+ * of the network, again and again; KITH_ENOTCONN (a listener), KITH_EBADREF, KITH_EPERM,
+ * KITH_EINVAL (room 0), KITH_ENOMEM. */
+KITH_API KITH_MUST_CHECK kith_err kith_read(kith_co *co, kith_sock sock, void *bytes, size_t room,
+                                            size_t *n, kith_time deadline);
+
+/* Writes n bytes: returns when the system has taken all of them. After an error it may have taken a
+ * part, and nobody knows which: the connection can still be read, but what else could be written to
+ * it would make no sense to the peer.
+ * Owns: reads bytes. Thread: the co's, which owns the socket. Blocks: until deadline.
+ * Errors: KITH_ETIMEOUT, KITH_ECANCELED, KITH_ESHUTDOWN, KITH_EDEADLK; KITH_EPIPE, KITH_ECONNRESET
+ * and others of the network, again and again; KITH_ENOTCONN (a listener, or after
+ * kith_sock_finish), KITH_EBADREF, KITH_EPERM, KITH_EINVAL, KITH_ENOMEM. */
+KITH_API KITH_MUST_CHECK kith_err kith_write(kith_co *co, kith_sock sock, const void *bytes,
+                                             size_t n, kith_time deadline);
+
+/* Waits for the next connection of a listener. Any error leaves the listener as it was, and what
+ * waits in its backlog: after KITH_EMFILE or KITH_ENOMEM try again later.
+ * Owns: *conn is the co's (all zero on an error). Thread: the co's, which owns the listener.
+ * Blocks: until deadline.
+ * Errors: KITH_ETIMEOUT, KITH_ECANCELED, KITH_ESHUTDOWN, KITH_EDEADLK, KITH_EMFILE, KITH_ENOMEM,
+ * KITH_EBADREF (no listener, too), KITH_EPERM, KITH_EINVAL, and others of the network. */
+KITH_API KITH_MUST_CHECK kith_err kith_accept(kith_co *co, kith_sock listener, kith_time deadline,
+                                              kith_sock *conn);
+
+/* Connects to a numeric address and port, and waits until it has.
+ * Owns: *sock is the co's (all zero on an error). Thread: co's. Blocks: until deadline.
+ * Errors: KITH_ETIMEOUT, KITH_ECANCELED, KITH_ESHUTDOWN, KITH_EDEADLK, KITH_ECONNREFUSED and others
+ * of the network, KITH_EINVAL, KITH_EMFILE, KITH_ENOMEM, KITH_EPERM. */
+KITH_API KITH_MUST_CHECK kith_err kith_dial(kith_co *co, const char *address, uint16_t port,
+                                            kith_time deadline, const kith_sock_options *options,
+                                            kith_sock *sock);
 
 KITH_END_DECLS
 

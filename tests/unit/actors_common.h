@@ -10,12 +10,14 @@
  * second drop, and the counters see a missing one).
  * Threads: the test runs on the main thread, attached (e->self, e->co). The log may be called by any.
  * Why each test runs with 1, 2 and 4 workers: one worker shows what is wrong in the order of turns,
- * two and four what is wrong between threads, also on a machine with fewer cores.
+ * two and four what is wrong between threads, also on a machine with fewer cores. TEST_ON_ALL runs it
+ * on the loop executor, too: there a handler that waits for the test (a gate) would wait for ever.
  */
 #ifndef KITH_TESTS_UNIT_ACTORS_COMMON_H
 #define KITH_TESTS_UNIT_ACTORS_COMMON_H
 
 #include "base/atomic.h"
+#include "tests/unit/home.h"
 #include "tests/unit/test.h"
 #include <kith.h>
 #include <sched.h>
@@ -114,6 +116,7 @@ struct env {
     kith_self *self; /* of the main thread */
     kith_co *co;
     unsigned workers;
+    kith_executor executor;
     struct log log;
 };
 
@@ -121,6 +124,7 @@ static TEST_UNUSED kith_config env_config(struct env *e, unsigned workers)
 {
     return (kith_config){
         .workers = workers,
+        .executor = e->executor,
         .seed = 7,
         .log = log_line,
         .log_arg = &e->log,
@@ -128,9 +132,10 @@ static TEST_UNUSED kith_config env_config(struct env *e, unsigned workers)
     };
 }
 
-static TEST_UNUSED bool env_open(struct env *e, unsigned workers)
+static TEST_UNUSED bool env_open_on(struct env *e, unsigned workers, kith_executor executor)
 {
     memset(e, 0, sizeof *e);
+    e->executor = executor;
     pthread_mutex_init(&e->log.lock, NULL);
     e->workers = workers;
     kith_config config = env_config(e, workers);
@@ -141,6 +146,11 @@ static TEST_UNUSED bool env_open(struct env *e, unsigned workers)
     err = kith_attach(e->rt, &e->self, &e->co);
     CHECK_EQ(err, KITH_OK);
     return err == KITH_OK;
+}
+
+static TEST_UNUSED bool env_open(struct env *e, unsigned workers)
+{
+    return env_open_on(e, workers, KITH_POOL);
 }
 
 /* Ends what env_open began; a test may have detached, or shut down, already. */
@@ -182,12 +192,41 @@ static TEST_UNUSED void test_on_workers(void (*body)(struct env *e))
     }
 }
 
+static TEST_UNUSED void test_on_loop(void (*body)(struct env *e))
+{
+    struct env *e = malloc(sizeof *e);
+    if (e != NULL && env_open_on(e, 1, KITH_LOOP)) {
+        body(e);
+        env_close(e);
+    }
+    free(e);
+}
+
 /* A test with a runtime of 1, of 2 and of 4 workers; in scope: e. */
 #define TEST_ON_WORKERS(name)                                                                      \
     static void name##_body(struct env *e);                                                        \
     TEST(name)                                                                                     \
     {                                                                                              \
         test_on_workers(name##_body);                                                              \
+    }                                                                                              \
+    static void name##_body(struct env *e)
+
+/* And with the loop executor. */
+#define TEST_ON_ALL(name)                                                                          \
+    static void name##_body(struct env *e);                                                        \
+    TEST(name)                                                                                     \
+    {                                                                                              \
+        test_on_workers(name##_body);                                                              \
+        test_on_loop(name##_body);                                                                 \
+    }                                                                                              \
+    static void name##_body(struct env *e)
+
+/* With the loop executor alone. */
+#define TEST_ON_LOOP(name)                                                                         \
+    static void name##_body(struct env *e);                                                        \
+    TEST(name)                                                                                     \
+    {                                                                                              \
+        test_on_loop(name##_body);                                                                 \
     }                                                                                              \
     static void name##_body(struct env *e)
 

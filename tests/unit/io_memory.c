@@ -4,7 +4,7 @@
  * another allocation fails, alone or with those that follow. Every call either does its work or
  * says KITH_ENOMEM; no message, no connection and no byte of input is lost; nothing leaks.
  */
-#include "tests/unit/io_net.h"
+#include "tests/unit/io_co.h"
 
 static KITH__ATOMIC(bool) armed;
 static KITH__ATOMIC(uint32_t) allocations; /* since it was armed */
@@ -102,6 +102,88 @@ static void scenario(struct net *net, kith_ref other)
     close(link.peer);
 }
 
+/* ---- the same for those who wait ---- */
+
+/* As long as there is no memory. */
+#define INSIST_ON(err, call)                                                                       \
+    do                                                                                             \
+        (err) = (call);                                                                            \
+    while ((err) == KITH_ENOMEM)
+
+/* Not co_expect: a read may want memory for its deadline. */
+static void insist_on_bytes(kith_co *co, kith_sock sock, size_t n, size_t offset)
+{
+    unsigned char bytes[5000];
+    size_t got;
+    for (; n > 0; n -= got, offset += got) {
+        kith_err err;
+        INSIST_ON(err, kith_read(co, sock, bytes, n < 5000 ? n : 5000, &got, PATIENCE));
+        REQUIRE(err == KITH_OK && got > 0);
+        CHECK(net_right(bytes, got, offset));
+    }
+}
+
+static void fiber_half(kith_self *self, kith_co *co, void *arg)
+{
+    kith_sock sock = *(kith_sock *)arg;
+    kith_err err;
+    (void)self;
+    insist_on_bytes(co, sock, 20000, 0);
+    INSIST_ON(err, kith_write(co, sock, "x", 1, PATIENCE));
+    CHECK_EQ((int)err, 0);
+}
+
+static bool dial_and_accept(struct net *net, kith_sock *listener, kith_sock *a, kith_sock *b)
+{
+    uint16_t port = 0;
+    kith_err err;
+    do
+        *listener = kith_listen(net->self, "127.0.0.1", 0, NULL);
+    while (kith_sock_error(*listener) == KITH_ENOMEM);
+    CHECK_EQ((int)kith_sock_local(net->self, *listener, NULL, &port), 0);
+    INSIST_ON(err, kith_dial(net->co, "127.0.0.1", port, PATIENCE, NULL, a));
+    CHECK_EQ((int)err, 0);
+    do { /* one that could not wait for its connection has left it in the backlog */
+        INSIST_ON(err, kith_accept(net->co, *listener, PATIENCE, b));
+        CHECK_EQ((int)err, 0);
+        char byte = 0;
+        size_t n = 0;
+        kith_err look = kith_read(net->co, *b, &byte, 1, &n, KITH_NOWAIT);
+        if (look == KITH_ETIMEOUT)
+            return true;
+        CHECK_EQ((int)kith_close(net->self, *b), 0);
+    } while (err == KITH_OK);
+    return false;
+}
+
+static void waiting_scenario(struct net *net, kith_ref other)
+{
+    kith_sock listener;
+    kith_sock a;
+    kith_sock b;
+    kith_ref fiber;
+    kith_err err;
+    unsigned char bytes[20000];
+    REQUIRE(dial_and_accept(net, &listener, &a, &b));
+    kith_fiber_options options = {.arg_bytes = sizeof b, .sock = b};
+    do
+        fiber = kith_go_with(net->self, fiber_half, &b, &options);
+    while (kith_ref_error(fiber) == KITH_ENOMEM);
+    CHECK_EQ((int)kith_ref_error(fiber), 0);
+    net_fill(bytes, sizeof bytes, 0);
+    CHECK_EQ((int)kith_write(net->co, a, bytes, sizeof bytes, PATIENCE), 0);
+    size_t n;
+    INSIST_ON(err, kith_read(net->co, a, bytes, 1, &n, PATIENCE));
+    CHECK(err == KITH_OK && n == 1 && bytes[0] == 'x');
+    INSIST_ON(err, kith_sock_give(net->self, a, other));
+    CHECK_EQ((int)err, 0);
+    CHECK(NEXT(net, kith_given) != NULL);
+    CHECK(NEXT(net, kith_eof) != NULL); /* the fiber has ended */
+    CHECK_EQ((int)kith_close(net->self, listener), 0);
+}
+
+static bool net_waits; /* which scenario */
+
 /* Returns whether the failures were reached. */
 static bool run_with_failures(uint32_t from, uint32_t count)
 {
@@ -115,7 +197,10 @@ static bool run_with_failures(uint32_t from, uint32_t count)
         return false;
     kith_ref other = net_port(&net);
     kith__store_rel(&armed, true); /* release; pairs with the load in fails */
-    scenario(&net, other);
+    if (net_waits)
+        waiting_scenario(&net, other);
+    else
+        scenario(&net, other);
     kith__store_rel(&armed, false);
     net_end(&net);
     net_alloc_fails = NULL;
@@ -137,4 +222,24 @@ TEST(many_in_a_row_fail)
     while (run_with_failures(n, 25) && n < 10000)
         n += 3;
     CHECK_GT(n, 0);
+}
+
+/* Calls that wait say so, and can be tried again; nothing is lost by that. */
+TEST(each_fails_for_those_who_wait)
+{
+    uint32_t n = 0;
+    net_waits = true;
+    while (run_with_failures(n, 1) && n < 10000)
+        n++;
+    printf("(%u allocations) ", n);
+    CHECK_GT(n, 3);
+}
+
+TEST(many_fail_for_those_who_wait)
+{
+    uint32_t n = 0;
+    while (run_with_failures(n, 25) && n < 10000)
+        n += 3;
+    CHECK_GT(n, 0);
+    net_waits = false;
 }

@@ -1,0 +1,580 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Stress of cancellation: a hundred thousand fibers that wait in every way there is are canceled, in
+ * every way there is.
+ * Run by: the test driver; --seed N repeats the random choices, KITH_STRESS=N does more.
+ * What it holds: cancellation reaches each suspended operation as KITH_ECANCELED, the clean-up of each
+ *   fiber runs, no fiber outlives its scope, and neither memory (the sanitizer's part, and the
+ *   counters below), nor messages, nor descriptors are lost.
+ * Threads: the test's, attached, and three workers; half of the rounds cancel while the fibers still
+ *   begin.
+ * Why fewer at once under a sanitizer: ThreadSanitizer knows some 8,000 fibers, and AddressSanitizer
+ *   maps memory of its own for each. What they miss in one round they do in several.
+ */
+#include "tests/stress/stress.h"
+
+#include "base/atomic.h"
+#include <dirent.h>
+
+#define ALL 100000u
+#define AT_ONCE (STRESS_SLOW == 1u ? ALL : STRESS_SLOW < 10u ? 8000u : 1500u)
+#define WORKERS 3u
+#define SOCKETS 10u /* fibers of each kind that have some */
+
+KITH_MESSAGE(question, { char none; });
+KITH_MESSAGE_OWNING(parcel, { void *memory; });
+
+static KITH__ATOMIC(uint32_t) begun;
+static KITH__ATOMIC(uint32_t) ended;
+static KITH__ATOMIC(uint32_t) parcels;      /* that are somewhere */
+static KITH__ATOMIC(uint32_t) leaves_first; /* a shutdown is what cancels */
+
+KITH_DROP(parcel)
+{
+    free(msg->memory);
+    kith__sub_rlx(&parcels, 1);
+}
+
+/* What they wait for; nobody ever gives it to them. */
+static struct shared {
+    kith_chan *meeting; /* capacity 0 */
+    kith_chan *full;
+    kith_chan *empty;
+    kith_future *promise;
+    kith_event *event;
+    kith_semaphore *semaphore;
+    kith_mutex *mutex; /* the test's thread has it */
+    kith_queue *nothing;
+    kith_queue *undone;
+    kith_ref mute;
+} shared;
+
+/* ---- ways to wait: each returns what it heard ---- */
+
+typedef kith_err wait_fn(kith_self *self, kith_co *co, uint32_t number);
+
+static kith_err in_receive(kith_self *self, kith_co *co, uint32_t number)
+{
+    (void)self;
+    kith_msg *msg;
+    kith_err err;
+    do /* some have mail */
+        err = kith_receive(co, number % 2 == 0 ? KITH_FOREVER : kith_in(KITH_HOUR), &msg);
+    while (err == KITH_OK);
+    return err;
+}
+
+static bool refuse(const kith_msg *msg, void *arg)
+{
+    (void)msg;
+    (void)arg;
+    return false;
+}
+
+static kith_err in_receive_if(kith_self *self, kith_co *co, uint32_t number)
+{
+    (void)self;
+    kith_msg *msg;
+    return number % 2 == 0 ? kith_receive_if(co, KITH_FOREVER, refuse, NULL, &msg)
+                           : kith_receive_only(co, question, kith_in(KITH_HOUR), &msg);
+}
+
+static kith_err in_ask(kith_self *self, kith_co *co, uint32_t number)
+{
+    (void)self;
+    kith_msg *reply;
+    return kith_ask(co, shared.mute, number % 2 == 0 ? KITH_FOREVER : kith_in(KITH_HOUR), &reply,
+                    question, 0);
+}
+
+static kith_err in_sleep(kith_self *self, kith_co *co, uint32_t number)
+{
+    (void)self;
+    return kith_sleep(co, kith_in(KITH_MINUTE * (1 + number % 100)));
+}
+
+static kith_err in_yield(kith_self *self, kith_co *co, uint32_t number)
+{
+    (void)self;
+    (void)number;
+    kith_err err;
+    while ((err = kith_yield(co)) == KITH_OK)
+        if (kith_sleep(co, kith_in(KITH_MS)) !=
+            KITH_OK) /* else they keep all others from beginning */
+            return kith_yield(co);
+    return err;
+}
+
+static void child(kith_self *self, kith_co *co, void *arg)
+{
+    CHECK_EQ(in_sleep(self, co, 1), KITH_ECANCELED);
+    kith__add_rlx((KITH__ATOMIC(uint32_t) *)arg, 1); /* its maker waits, so this is there */
+}
+
+static kith_err in_scope(kith_self *self, kith_co *co, uint32_t number)
+{
+    KITH__ATOMIC(uint32_t) gone = 0;
+    uint32_t started = 0;
+    kith_scope *scope = kith_scope_new(co);
+    for (uint32_t i = 0; i <= number % 3; i++)
+        started += kith_ref_error(kith_scope_go(self, scope, child, &gone)) == KITH_OK;
+    kith_err err = kith_scope_leave_by(co, scope, kith_in(KITH_HOUR));
+    CHECK_EQ(kith__load_rlx(&gone), started);
+    /* A shutdown begins with those who have no children: then ours have ended by themselves. */
+    return kith__load_seq(&leaves_first) != 0 ? in_receive(self, co, number) : err;
+}
+
+static kith_err in_shielded_scope(kith_self *self, kith_co *co, uint32_t number)
+{
+    kith_shield(co, true);
+    CHECK_EQ(kith_sleep(co, kith_in(KITH_US * (number % 1000))), KITH_OK);
+    kith_shield(co, false);
+    return in_scope(self, co, number);
+}
+
+static kith_err in_send(kith_self *self, kith_co *co, uint32_t number)
+{
+    (void)self;
+    return kith_chan_send(co, number % 2 == 0 ? shared.meeting : shared.full, &number,
+                          number % 3 == 0 ? KITH_FOREVER : kith_in(KITH_HOUR));
+}
+
+static kith_err in_recv(kith_self *self, kith_co *co, uint32_t number)
+{
+    (void)self;
+    return kith_chan_recv(co, shared.empty, &number,
+                          number % 3 == 0 ? KITH_FOREVER : kith_in(KITH_HOUR));
+}
+
+static kith_err in_select(kith_self *self, kith_co *co, uint32_t number)
+{
+    (void)self;
+    kith_msg *msg;
+    int won = kith_select(co,
+                          KITH_CASES(KITH_SEND(shared.full, &number), KITH_RECV(shared.empty, NULL),
+                                     KITH_AFTER(kith_in(KITH_HOUR))),
+                          KITH_FOREVER);
+    if (won == KITH_ECANCELED)
+        won = kith_select(co, KITH_CASES(KITH_MAIL(&msg), KITH_RECV(shared.empty, NULL)),
+                          kith_in(KITH_HOUR));
+    return (kith_err)won;
+}
+
+static kith_err in_await(kith_self *self, kith_co *co, uint32_t number)
+{
+    (void)self;
+    void *result;
+    return kith_await_shielded(co, shared.promise,
+                               number % 2 == 0 ? KITH_FOREVER : kith_in(KITH_HOUR), &result);
+}
+
+static kith_err task(kith_self *self, kith_co *co, void *arg, void **result)
+{
+    *result = arg;
+    return in_sleep(self, co, 1);
+}
+
+static kith_err in_await_of_task(kith_self *self, kith_co *co, uint32_t number)
+{
+    (void)self;
+    kith_future *futures[2];
+    for (int i = 0; i < 2; i++)
+        futures[i] = kith_async(co, task, NULL);
+    kith_err err = number % 2 == 0 ? kith_gather(co, futures, 2, KITH_FOREVER)
+                                   : kith_await(co, futures[0], KITH_FOREVER, NULL);
+    for (int i = 0; i < 2; i++) {
+        kith_future_cancel(futures[i]);
+        kith_future_drop(futures[i]);
+    }
+    return err == KITH_ESHUTDOWN ? KITH_ECANCELED : err; /* the runtime ends: none was started */
+}
+
+static kith_err in_sync(kith_self *self, kith_co *co, uint32_t number)
+{
+    (void)self;
+    void *item;
+    switch (number % 5) {
+    case 0:
+        return kith_event_wait(co, shared.event, KITH_FOREVER);
+    case 1:
+        return kith_semaphore_acquire(co, shared.semaphore, KITH_FOREVER);
+    case 2:
+        return kith_mutex_lock(co, shared.mutex, kith_in(KITH_HOUR));
+    case 3:
+        return kith_queue_get(co, shared.nothing, &item, kith_in(KITH_HOUR));
+    default:
+        return kith_queue_join(co, shared.undone, KITH_FOREVER);
+    }
+}
+
+static kith_err in_barrier(kith_self *self, kith_co *co, uint32_t number)
+{
+    kith_barrier *barrier = kith_barrier_new(self, 2 + number % 3);
+    kith_err err = kith_barrier_wait(co, barrier, KITH_FOREVER, NULL);
+    kith_barrier_free(barrier);
+    return err;
+}
+
+static kith_sock listen_here(kith_self *self, uint16_t *port)
+{
+    kith_sock listener = kith_listen(self, "127.0.0.1", 0, NULL);
+    kith_err err = kith_sock_error(listener);
+    CHECK(err == KITH_OK || err == KITH_ESHUTDOWN);
+    *port = 0;
+    kith_sock_local(self, listener, NULL, port);
+    return listener;
+}
+
+/* Some of its sockets are left to its end to close. */
+static kith_err in_accept(kith_self *self, kith_co *co, uint32_t number)
+{
+    uint16_t port;
+    kith_sock conn;
+    kith_sock listener = listen_here(self, &port);
+    kith_err err = kith_accept(co, listener, KITH_FOREVER, &conn);
+    if (number % 2 == 0)
+        kith_close(self, listener);
+    return err;
+}
+
+static kith_err in_read(kith_self *self, kith_co *co, uint32_t number)
+{
+    uint16_t port;
+    kith_sock to;
+    kith_sock from;
+    char byte;
+    size_t n;
+    kith_sock listener = listen_here(self, &port);
+    kith_err err = kith_dial(co, "127.0.0.1", port, KITH_FOREVER, NULL, &to);
+    if (err == KITH_OK)
+        err = kith_accept(co, listener, KITH_FOREVER, &from);
+    if (err == KITH_OK)
+        err =
+            kith_read(co, from, &byte, 1, &n, number % 2 == 0 ? KITH_FOREVER : kith_in(KITH_HOUR));
+    return err;
+}
+
+static wait_fn *const waits[] = {
+    in_receive,        in_receive_if,    in_ask,    in_sleep,  in_yield, in_scope,
+    in_shielded_scope, in_send,          in_recv,   in_select, in_await, in_sync,
+    in_barrier,        in_await_of_task, in_accept, in_read,
+};
+#define WAITS (uint32_t)(sizeof waits / sizeof waits[0])
+
+/* ---- the fibers ---- */
+
+static void values(kith_gen *gen, void *arg)
+{
+    void *memory = malloc(64);
+    while (!kith_gen_closing(gen))
+        kith_gen_yield(gen, arg);
+    free(memory);
+}
+
+static wait_fn *way_of(uint32_t number)
+{
+    wait_fn *wait = waits[number % WAITS];
+    bool sockets = wait == in_accept || wait == in_read;
+    return sockets && number / WAITS >= SOCKETS ? in_receive : wait;
+}
+
+/* What a fiber has while it waits, and what ends with it. */
+static void have_things(kith_self *self, uint32_t number)
+{
+    if (number % 5 == 0) {
+        void *memory = malloc(32);
+        kith__add_rlx(&parcels, 1);
+        if (kith_send(self, kith_self_ref(self), parcel, .memory = memory) != KITH_OK) {
+            kith__sub_rlx(&parcels, 1);
+            free(memory);
+        }
+    }
+    if (number % 7 == 0)
+        kith_every(self, KITH_MINUTE, question, 0);
+    if (number % 11 == 0)
+        kith_gen_next(kith_gen_new(self, values, self), NULL, NULL);
+}
+
+static void waiter(kith_self *self, kith_co *co, void *arg)
+{
+    uint32_t number = (uint32_t)(uintptr_t)arg;
+    void *memory = malloc(100);
+    kith__add_seq(&begun, 1);
+    have_things(self, number);
+    kith_err err = way_of(number)(self, co, number);
+    if (err != KITH_ECANCELED)
+        FAIL("way %u of waiting ended by %s", number % WAITS, kith_errname(err));
+    if (number % 13 == 0) { /* a clean-up that waits */
+        kith_shield(co, true);
+        CHECK_EQ(kith_yield(co), KITH_OK);
+        CHECK_EQ(kith_sleep(co, kith_in(KITH_US)), KITH_OK);
+    }
+    free(memory);
+    kith__add_seq(&ended, 1);
+}
+
+static uint32_t start_all(kith_self *self, kith_scope *scope, uint32_t n)
+{
+    uint32_t started = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        void *arg = (void *)(uintptr_t)i;
+        kith_ref ref =
+            scope != NULL ? kith_scope_go(self, scope, waiter, arg) : kith_go(self, waiter, arg);
+        CHECK_EQ(kith_ref_error(ref), KITH_OK);
+        started += kith_ref_error(ref) == KITH_OK;
+    }
+    return started;
+}
+
+static void await_begun(uint32_t n)
+{
+    while (kith__load_seq(&begun) < n)
+        sched_yield();
+}
+
+/* ---- the environment ---- */
+
+struct mute {
+    char none;
+};
+
+KITH_ON(mute, question)
+{
+    (void)self;
+    (void)me;
+    (void)msg;
+    return KITH_OK;
+}
+
+static const kith_behavior mute = {
+    .name = "mute",
+    .state_bytes = sizeof(struct mute),
+    .handlers = KITH_HANDLERS(mute, question),
+};
+
+static void shared_open(kith_self *self, kith_co *co)
+{
+    uint32_t value = 0;
+    void *item;
+    shared = (struct shared){
+        .meeting = kith_chan_new(self, sizeof value, 0),
+        .full = kith_chan_new(self, sizeof value, 1),
+        .empty = kith_chan_new(self, sizeof value, 4),
+        .promise = kith_promise(self),
+        .event = kith_event_new(self),
+        .semaphore = kith_semaphore_new(self, 0),
+        .mutex = kith_mutex_new(self),
+        .nothing = kith_queue_new(self, 1),
+        .undone = kith_queue_new(self, 1),
+        .mute = kith_spawn(self, &mute, NULL),
+    };
+    CHECK_EQ(kith_chan_send(co, shared.full, &value, KITH_NOWAIT), KITH_OK);
+    CHECK_EQ(kith_mutex_lock(co, shared.mutex, KITH_NOWAIT), KITH_OK);
+    CHECK_EQ(kith_queue_put(co, shared.undone, self, KITH_NOWAIT), KITH_OK);
+    CHECK_EQ(kith_queue_get(co, shared.undone, &item, KITH_NOWAIT), KITH_OK);
+}
+
+/* When nobody waits any more. */
+static void shared_close(kith_self *self)
+{
+    CHECK_EQ(kith_mutex_unlock(self, shared.mutex), KITH_OK);
+    CHECK_EQ(kith_chan_count(shared.full), (size_t)1);
+    CHECK_EQ(kith_chan_count(shared.empty), (size_t)0);
+    kith_chan_drop(shared.meeting);
+    kith_chan_drop(shared.full);
+    kith_chan_drop(shared.empty);
+    kith_future_cancel(shared.promise);
+    kith_future_drop(shared.promise);
+    kith_event_free(shared.event);
+    kith_semaphore_free(shared.semaphore);
+    kith_mutex_free(shared.mutex);
+    kith_queue_free(shared.nothing);
+    kith_queue_free(shared.undone);
+}
+
+static unsigned descriptors(void)
+{
+    unsigned n = 0;
+    DIR *dir = opendir("/proc/self/fd");
+    while (dir != NULL && readdir(dir) != NULL)
+        n++;
+    if (dir != NULL)
+        closedir(dir);
+    return n;
+}
+
+struct run {
+    kith_runtime *rt;
+    kith_self *self;
+    kith_co *co;
+    unsigned descriptors;
+};
+
+static bool run_open(struct run *r)
+{
+    kith__store_seq(&begun, 0);
+    kith__store_seq(&ended, 0);
+    r->descriptors = descriptors();
+    r->rt = stress_start(WORKERS);
+    if (r->rt == NULL)
+        return false;
+    CHECK_EQ(kith_attach(r->rt, &r->self, &r->co), KITH_OK);
+    shared_open(r->self, r->co);
+    return true;
+}
+
+static void check_gone(uint32_t n)
+{
+    uint32_t b = kith__load_seq(&begun);
+    uint32_t g = kith__load_seq(&ended);
+    CHECK_EQ(b, n);
+    CHECK_EQ(g, n);
+}
+
+static void check_nothing_left(const struct run *r)
+{
+    uint32_t left = kith__load_seq(&parcels);
+    CHECK_EQ(left, 0u);
+    CHECK_EQ(descriptors(), r->descriptors);
+}
+
+static void run_close(struct run *r)
+{
+    CHECK_EQ(kith_detach(r->self), KITH_OK);
+    stress_end(r->rt);
+    check_nothing_left(r);
+}
+
+/* Rounds of AT_ONCE until ALL are done; cancel(r, n, wait) starts n and has them canceled. */
+static void in_rounds(const char *name, void (*cancel)(struct run *r, uint32_t n, bool wait))
+{
+    struct run r;
+    stress_limit(name);
+    REQUIRE(run_open(&r));
+    uint32_t all = ALL / (STRESS_SLOW < 10u ? 1u : 10u) * (uint32_t)test_env("KITH_STRESS", 1);
+    for (uint32_t done = 0, round = 0; done < all; done += AT_ONCE, round++) {
+        kith__store_seq(&begun, 0);
+        kith__store_seq(&ended, 0);
+        cancel(&r, AT_ONCE, round % 2 == 0);
+        check_gone(AT_ONCE);
+    }
+    shared_close(r.self);
+    run_close(&r);
+}
+
+/* ---- ways to cancel ---- */
+
+static void by_scope(struct run *r, uint32_t n, bool wait)
+{
+    kith_scope *scope = kith_scope_new(r->co);
+    n = start_all(r->self, scope, n);
+    if (wait)
+        await_begun(n);
+    CHECK_EQ(kith_scope_cancel(r->self, scope), KITH_OK);
+    CHECK_EQ(kith_scope_leave(r->co, scope), KITH_OK);
+}
+
+TEST(a_scope_is_canceled)
+{
+    in_rounds("a_scope_is_canceled", by_scope);
+}
+
+static void by_deadline(struct run *r, uint32_t n, bool wait)
+{
+    kith_scope *scope = kith_scope_new(r->co);
+    start_all(r->self, scope, n);
+    kith_time deadline = wait ? kith_in(KITH_MS) : KITH_NOWAIT;
+    CHECK_EQ(kith_scope_leave_by(r->co, scope, deadline), KITH_ETIMEOUT);
+}
+
+TEST(a_deadline_passes)
+{
+    in_rounds("a_deadline_passes", by_deadline);
+}
+
+static void fail_at_once(kith_self *self, kith_co *co, void *arg)
+{
+    (void)co;
+    (void)arg;
+    kith_fail(self, KITH_EIO);
+}
+
+static void by_failure(struct run *r, uint32_t n, bool wait)
+{
+    kith_scope *scope = kith_scope_new(r->co);
+    n = start_all(r->self, scope, n);
+    if (wait)
+        await_begun(n);
+    CHECK_EQ(kith_ref_error(kith_scope_go(r->self, scope, fail_at_once, NULL)), KITH_OK);
+    CHECK_EQ(kith_scope_leave(r->co, scope), KITH_EIO);
+}
+
+TEST(a_sibling_fails)
+{
+    in_rounds("a_sibling_fails", by_failure);
+}
+
+struct owner {
+    uint32_t n;
+    bool wait;
+};
+
+static void own(kith_self *self, kith_co *co, void *arg)
+{
+    const struct owner *owner = arg;
+    kith_scope *scope = kith_scope_new(co);
+    start_all(self, scope, owner->n);
+    CHECK_EQ(kith_scope_leave(co, scope), KITH_ECANCELED);
+}
+
+/* The makers are stopped, by ones. */
+static void by_makers(struct run *r, uint32_t n, bool wait)
+{
+    enum { MAKERS = 20 };
+    kith_ref makers[MAKERS];
+    struct owner owner = {n / MAKERS, wait};
+    kith_scope *scope = kith_scope_new(r->co);
+    for (int i = 0; i < MAKERS; i++)
+        makers[i] = kith_scope_go(r->self, scope, own, &owner);
+    if (wait)
+        await_begun(n / MAKERS * MAKERS);
+    for (int i = 0; i < MAKERS; i++)
+        CHECK_EQ(kith_stop(r->self, makers[i]), KITH_OK);
+    CHECK_EQ(kith_scope_leave(r->co, scope), KITH_OK);
+}
+
+TEST(the_makers_are_stopped)
+{
+    in_rounds("the_makers_are_stopped", by_makers);
+}
+
+static void *shut_down(void *rt)
+{
+    stress_end(rt);
+    return NULL;
+}
+
+/* Each by a stop of its own, which is a message that is made. */
+TEST(the_runtime_shuts_down)
+{
+    struct run r;
+    pthread_t thread;
+    kith_msg *msg;
+    stress_limit("the_runtime_shuts_down");
+    kith__store_seq(&leaves_first, 1);
+    for (int round = 0; round < 2; round++) {
+        REQUIRE(run_open(&r));
+        uint32_t n = start_all(r.self, NULL, AT_ONCE);
+        if (round == 0)
+            await_begun(n);
+        REQUIRE(pthread_create(&thread, NULL, shut_down, r.rt) == 0);
+        CHECK_EQ(kith_receive(r.co, KITH_FOREVER, &msg), KITH_ESHUTDOWN);
+        while (kith__load_seq(&ended) < n)
+            sched_yield();
+        shared_close(r.self);
+        CHECK_EQ(kith_detach(r.self), KITH_OK);
+        pthread_join(thread, NULL);
+        check_gone(n);
+        check_nothing_left(&r);
+    }
+}
