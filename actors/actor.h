@@ -43,6 +43,7 @@ static inline struct kith__actors *kith__actors_of(struct kith_runtime *rt)
 }
 
 extern const struct kith__task_ops kith__actor_ops;
+extern const struct kith__task_ops kith__timed_ops;   /* of all actors in debug mode */
 extern const struct kith__task_ops kith__bounded_ops; /* of actors with a bounded mailbox */
 extern const struct kith__task_ops kith__thread_ops;
 

@@ -23,8 +23,7 @@ kith_self *kith_co_self(kith_co *co)
 
 static kith_msg *give_out(struct kith_co *co, struct kith_msg *msg)
 {
-    if (KITH__UNLIKELY((msg->flags & KITH__MSG_COUNTED) != 0))
-        kith__bound_done(co->ctx, co->task);
+    kith__bound_received(co, msg);
     msg->flags = 0;
     co->ctx->current = msg;
     return msg;
@@ -37,8 +36,7 @@ static kith_err mail_wait(struct kith_co *co, kith_time deadline)
     kith__co_sift(co);
     if ((co->woke & KITH__WOKE_MAIL) != 0)
         return KITH_OK;
-    if (kith__task_is_bounded(co->task))
-        kith__bound_tell(co->ctx, kith__bound_of(co->task));
+    kith__bound_no_mail(co);
     return kith__co_wait(co, KITH__WOKE_MAIL, deadline, "kith_receive", NULL);
 }
 

@@ -26,9 +26,13 @@ static kith_ref error_ref(kith_err err)
 static struct kith_self *actor_new(struct kith__ctx *ctx, const kith_behavior *behavior)
 {
     size_t bytes = behavior->state_bytes;
-    if (KITH__LIKELY(behavior->mailbox_max == 0))
-        return kith__task_new(ctx, &kith__actor_ops, behavior, bytes);
-    struct kith_self *task = kith__task_new_bounded(ctx, &kith__bounded_ops, behavior, bytes);
+    bool bounded = behavior->mailbox_max != 0;
+    const struct kith__task_ops *ops = bounded ? &kith__bounded_ops : &kith__actor_ops;
+    if (KITH__UNLIKELY(ctx->rt->config.debug))
+        ops = &kith__timed_ops;
+    if (KITH__LIKELY(!bounded))
+        return kith__task_new(ctx, ops, behavior, bytes);
+    struct kith_self *task = kith__task_new_bounded(ctx, ops, behavior, bytes);
     if (task != NULL)
         kith__bound_open(task, behavior->mailbox_max);
     return task;

@@ -4,11 +4,11 @@
  *
  * Called by programs, on the runtime's home thread; kith_loop_stop by any.
  *
- * Threads: home may shut the runtime down and nobody else, so a call on home that found the runtime alive
- * needs not hold it; kith_loop_stop does.
+ * Threads: home may shut the runtime down and nobody else, so a call on home that found the runtime
+ * alive needs not hold it; kith_loop_stop does.
  */
-#include "actors/actor.h"
 #include "io/loop.h"
+#include "actors/actor.h"
 #include "sched/single.h"
 #include <kith/loop.h>
 

@@ -16,6 +16,7 @@
 
 #define SHUTDOWN_NS (5 * KITH_SECOND)
 #define STALL_NS (25 * KITH_MS)
+#define SLOW_NS (100 * KITH_MS)
 
 const char *kith__name_of(const void *behavior)
 {
@@ -58,6 +59,8 @@ static void config_fill(struct kith_runtime *rt, const kith_config *config)
         rt->config.seed = kith__random_system_seed();
     if (rt->config.stall_ns == 0)
         rt->config.stall_ns = STALL_NS;
+    if (rt->config.slow_ns == 0)
+        rt->config.slow_ns = SLOW_NS;
     rt->log = (struct kith__log){config->log, config->log_arg, config->log_level};
     rt->driver = &kith__pool_driver;
     rt->upper = &upper;

@@ -25,6 +25,7 @@
  */
 #include "actors/actor.h"
 #include "csp/bound.h"
+#include "sched/slow.h"
 #include "sched/timer.h"
 #include "sched/worker.h"
 #include <string.h>
@@ -190,7 +191,22 @@ static INLINE bool turn_ends(struct kith__ctx *ctx, struct kith_self *task, bool
     return false;
 }
 
-static INLINE void turn(struct kith__ctx *ctx, struct kith_self *task, bool bounded)
+/* In debug mode. The message may be gone afterwards, its type and the behaviour are not. */
+static bool handle_timed(struct kith__ctx *ctx, struct kith_self *task, struct kith_msg *msg,
+                         bool bounded)
+{
+    kith_time began = kith__slow_begin(ctx);
+    const kith_behavior *behavior = kith__behavior_of(task);
+    const kith_type *type = msg->type;
+    kith_handler_fn *fn = handler_by_name(behavior->handlers, type);
+    void *at = NULL;
+    memcpy(&at, &fn, sizeof at); /* a function's address */
+    bool counted = handle(ctx, task, msg, bounded);
+    kith__slow_end(ctx, began, kith__name_of(behavior), type->name, at);
+    return counted;
+}
+
+static INLINE void turn(struct kith__ctx *ctx, struct kith_self *task, bool bounded, bool timed)
 {
     bool again = false;
     ctx->running = task;
@@ -204,7 +220,8 @@ static INLINE void turn(struct kith__ctx *ctx, struct kith_self *task, bool boun
                 break;
             continue;
         }
-        bool counted = handle(ctx, task, msg, bounded);
+        bool counted =
+            timed ? handle_timed(ctx, task, msg, bounded) : handle(ctx, task, msg, bounded);
         if (KITH__UNLIKELY((task->flags & KITH__TASK_STOPPING) != 0)) {
             if (ctx->worker->overloaded == task)
                 ctx->worker->overloaded = NULL;
@@ -232,13 +249,19 @@ static INLINE void turn(struct kith__ctx *ctx, struct kith_self *task, bool boun
 
 static void actor_turn(struct kith__ctx *ctx, struct kith_self *task)
 {
-    turn(ctx, task, false);
+    turn(ctx, task, false, false);
 }
 
 static void bounded_turn(struct kith__ctx *ctx, struct kith_self *task)
 {
-    turn(ctx, task, true);
+    turn(ctx, task, true, false);
+}
+
+static void timed_turn(struct kith__ctx *ctx, struct kith_self *task)
+{
+    turn(ctx, task, kith__behavior_of(task)->mailbox_max != 0, true);
 }
 
 const struct kith__task_ops kith__actor_ops = {.turn = actor_turn};
 const struct kith__task_ops kith__bounded_ops = {.turn = bounded_turn};
+const struct kith__task_ops kith__timed_ops = {.turn = timed_turn};

@@ -22,20 +22,22 @@
 
 static const bench_workload *const families[] = {bench_pairs,  bench_streams, bench_crowds,
                                                  bench_births, bench_wakes,   bench_timers,
-                                                 bench_echoes, bench_chans};
+                                                 bench_echoes, bench_chans,   bench_blocking};
 #define FAMILIES (sizeof families / sizeof families[0])
 
 static void list(FILE *out)
 {
-    fprintf(out, "usage: kith-bench [--workers N | --loop] [--slice N] [--runs K] [--json] WORKLOAD [n]\n"
-                 "       kith-bench [--workers N | --loop] [--slice N] [--runs K] [--json] all\n\n"
-                 "  --workers N  worker threads; default: the CPUs of this process\n"
-                 "  --loop       on this thread alone (KITH_LOOP)\n"
-                 "  --slice N    messages or actors from one turn, where marked *; default 1000,\n"
-                 "               0: all from one handler\n"
-                 "  --runs K     in K new processes: minimum, median and maximum\n"
-                 "  --json       one JSON line a workload\n\n"
-                 "workloads (* sliced), and their default n:\n");
+    fprintf(
+        out,
+        "usage: kith-bench [--workers N | --loop] [--slice N] [--runs K] [--json] WORKLOAD [n]\n"
+        "       kith-bench [--workers N | --loop] [--slice N] [--runs K] [--json] all\n\n"
+        "  --workers N  worker threads; default: the CPUs of this process\n"
+        "  --loop       on this thread alone (KITH_LOOP)\n"
+        "  --slice N    messages or actors from one turn, where marked *; default 1000,\n"
+        "               0: all from one handler\n"
+        "  --runs K     in K new processes: minimum, median and maximum\n"
+        "  --json       one JSON line a workload\n\n"
+        "workloads (* sliced), and their default n:\n");
     for (size_t f = 0; f < FAMILIES; f++)
         for (const bench_workload *w = families[f]; w->name != NULL; w++)
             fprintf(out, "  %-22s%c %10llu  %s\n", w->name, w->sliced ? '*' : ' ',

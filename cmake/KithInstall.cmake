@@ -14,6 +14,8 @@ install(FILES "${PROJECT_SOURCE_DIR}/CHANGES.md"
     DESTINATION "${CMAKE_INSTALL_DOCDIR}" COMPONENT doc OPTIONAL)
 install(DIRECTORY "${PROJECT_SOURCE_DIR}/docs/guide" DESTINATION "${CMAKE_INSTALL_DOCDIR}"
     COMPONENT doc OPTIONAL FILES_MATCHING PATTERN "*.md")
+install(FILES "${PROJECT_SOURCE_DIR}/tools/gdb/kith-gdb.py"
+    DESTINATION "${CMAKE_INSTALL_DATADIR}/kith/gdb" COMPONENT dev)
 
 # Two export sets, so that the package serves whoever has only the shared library's needs.
 set(KITH_CMAKE_DIR "${CMAKE_INSTALL_LIBDIR}/cmake/kith")

@@ -109,4 +109,18 @@ static inline void kith__bound_done(struct kith__ctx *ctx, struct kith_self *tas
         kith__bound_tell(ctx, bound);
 }
 
+/* The same for a co, whose mail leaves the mailbox when it is received. */
+static inline void kith__bound_received(struct kith_co *co, const struct kith_msg *msg)
+{
+    if (KITH__UNLIKELY((msg->flags & KITH__MSG_COUNTED) != 0))
+        kith__bound_done(co->ctx, co->task);
+}
+
+/* A co has found no mail, and may wait now: it must not keep room back. */
+static inline void kith__bound_no_mail(struct kith_co *co)
+{
+    if (KITH__UNLIKELY(kith__task_is_bounded(co->task)))
+        kith__bound_tell(co->ctx, kith__bound_of(co->task));
+}
+
 #endif

@@ -4,27 +4,29 @@
  * select.c.
  *
  * Invariants
- *  X1. Senders touch tail and the ring's free part under tx, receivers head and the full part under rx.
- *      A value is complete before tail counts it (release X1a, acquire X1b), and has been copied out
- *      before head counts it (release X1c, acquire X1d). Each side remembers what it saw last of the
- *      other's counter, so as long as there is enough the two sides share no cache line that changes.
- *  X2. Lists and state are changed under both locks (tx first), so either lock is enough to read them:
- *      a send that finds state 0 under tx need not look for receivers, and whoever begins to wait
- *      looks once more at the ring under both. So no fence between the two sides is needed.
- *  X3. Somebody who could be won waits to receive only while the ring is empty, to send only while it
- *      is full; whoever makes room, or brings a value, serves the oldest that waits first. So no value
- *      overtakes another and nobody is overtaken. (A waiter whose claim is lost may stand in a list at
- *      any time: who finds it drops it.)
- *  X4. A value goes from a waiting sender, or to a waiting receiver, by the hand of the other one, under
- *      the locks, while its owner is suspended (O2 of sched/co.h).
+ *  X1. Senders touch tail and the ring's free part under tx, receivers head and the full part under
+ *      rx. A value is complete before tail counts it (release X1a, acquire X1b), and has been
+ *      copied out before head counts it (release X1c, acquire X1d). Each side remembers what it saw
+ *      last of the other's counter, so as long as there is enough the two sides share no cache line
+ *      that changes.
+ *  X2. Lists and state are changed under both locks (tx first), so either lock is enough to read
+ *      them: a send that finds state 0 under tx need not look for receivers, and whoever begins to
+ *      wait looks once more at the ring under both. So no fence between the two sides is needed.
+ *  X3. Somebody who could be won waits to receive only while the ring is empty, to send only while
+ *      it is full; whoever makes room, or brings a value, serves the oldest that waits first. So no
+ *      value overtakes another and nobody is overtaken. (A waiter whose claim is lost may stand in
+ *      a list at any time: who finds it drops it.)
+ *  X4. A value goes from a waiting sender, or to a waiting receiver, by the hand of the other one,
+ *      under the locks, while its owner is suspended (O2 of sched/co.h).
  *  X5. The references: who drops the last one (X5, acquire and release) sees all that others did.
  *
- * Threads: each side's fields under its lock; the rest under both. item_bytes, capacity, ring and rt are
- * constant.
+ * Threads: each side's fields under its lock; the rest under both. item_bytes, capacity, ring and
+ * rt are constant.
  *
- * Why two locks: with one, each value between two cores moves the line of the lock there and back. The
- * remembered counters are those of Lamport's ring as in FastForward and MCRingBuffer (Giacomoni et al.
- * 2008; Lee et al. 2010), with a lock on each side because a channel has many senders and receivers.
+ * Why two locks: with one, each value between two cores moves the line of the lock there and back.
+ * The remembered counters are those of Lamport's ring as in FastForward and MCRingBuffer (Giacomoni
+ * et al. 2008; Lee et al. 2010), with a lock on each side because a channel has many senders and
+ * receivers.
  */
 #include "csp/chan.h"
 #include "base/alloc.h"
@@ -36,7 +38,8 @@ static inline bool has_room(struct kith_chan *chan)
     uint64_t tail = kith__load_rlx(&chan->tail); /* relaxed: the senders' own */
     if (KITH__LIKELY(tail - chan->head_seen < chan->capacity))
         return true;
-    chan->head_seen = kith__load_acq(&chan->head); /* acquire X1d; pairs with X1c: the free places */
+    /* acquire X1d; pairs with X1c: the free places. */
+    chan->head_seen = kith__load_acq(&chan->head);
     return tail - chan->head_seen < chan->capacity;
 }
 
@@ -373,8 +376,8 @@ kith_err kith_chan_try_recv(kith_self *self, kith_chan *chan, void *item)
 
 /* ---- closing ---- */
 
-/* Appends all who can be won to a list of those to fire, linked by prev: next says that they stand in
- * no list of the channel's. */
+/* Appends all who can be won to a list of those to fire, linked by prev: next says that they stand
+ * in no list of the channel's. */
 static struct kith__waiter **take_all(struct kith__waiters *list, struct kith__waiter **end)
 {
     struct kith__waiter *w;

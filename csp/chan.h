@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * A channel's inside. Used by chan.c and select.c; what may be done by whom is at the head of chan.c.
+ * A channel's inside. Used by chan.c and select.c; what may be done by whom is at the head of
+ * chan.c.
  */
 #ifndef KITH__CSP_CHAN_H
 #define KITH__CSP_CHAN_H
@@ -77,7 +78,8 @@ static inline bool kith__chan_may_send(struct kith_chan *chan)
            (kith__load_rlx(&chan->state) & (KITH__CHAN_RECEIVERS | KITH__CHAN_CLOSED)) != 0;
 }
 
-/* Without waiting: KITH_OK, KITH_ECLOSED, or KITH_EAGAIN. Of a co none of whose waiters is in a list. */
+/* Without waiting: KITH_OK, KITH_ECLOSED, or KITH_EAGAIN. Of a co none of whose waiters is in a
+ * list. */
 kith_err kith__chan_send_now(struct kith__ctx *ctx, struct kith_chan *chan, const void *item);
 kith_err kith__chan_recv_now(struct kith__ctx *ctx, struct kith_chan *chan, void *item);
 

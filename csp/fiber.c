@@ -23,6 +23,7 @@
 #include "csp/fiber.h"
 #include "csp/bound.h"
 #include "csp/scope.h"
+#include "sched/slow.h"
 #include "sched/worker.h"
 #include <string.h>
 
@@ -129,14 +130,25 @@ static void fiber_end(struct kith__ctx *ctx, struct kith__fiber *f)
 }
 
 /* Returns whether it lives on. */
+static void fiber_ran(struct kith__ctx *ctx, kith_time began, const struct kith__fiber_kind *kind)
+{
+    void *at = NULL;
+    memcpy(&at, &kind->fn, sizeof at); /* a function's address */
+    kith__slow_end(ctx, began, kind->behavior.name, NULL, at);
+}
+
 static bool fiber_run(struct kith__ctx *ctx, struct kith__fiber *f)
 {
     struct kith__context back;
+    const struct kith__fiber_kind *kind = f->kind;
+    kith_time began = kith__slow_begin(ctx);
     kith__context_here(&back);
     f->back = &back;
     f->yields = false;
     ctx->current = f->co.current;
     kith__context_switch(&back, &f->context);
+    if (KITH__UNLIKELY(began != 0))
+        fiber_ran(ctx, began, kind);
     if (KITH__UNLIKELY(f->ended)) {
         fiber_end(ctx, f);
         return false;

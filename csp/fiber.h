@@ -16,8 +16,8 @@ struct kith__fiber;
  * what it called kith_fail with. */
 typedef void kith__fiber_end_fn(struct kith__ctx *ctx, void *arg, kith_err failed);
 
-/* Runs in its last turn before that, while its co can still be told something: whoever knows the co forgets
- * it now. */
+/* Runs in its last turn before that, while its co can still be told something: whoever knows the co
+ * forgets it now. */
 typedef void kith__fiber_before_end_fn(struct kith__ctx *ctx, struct kith__fiber *fiber);
 
 /* In a scope's list: csp/scope.c. */

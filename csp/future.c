@@ -272,7 +272,7 @@ static void finish(struct kith__ctx *ctx, struct kith_future *f)
 {
     struct kith__wake wake = {NULL, NULL};
     struct kith__waiter *w;
-    kith__store_rel(&f->done, 1); /* release U1; pairs with U2 */
+    kith__store_rel(&f->done, 1);                          /* release U1; pairs with U2 */
     while ((w = kith__waiter_take(&f->waiters)) != NULL) { /* FU2 */
         w->status = f->status;
         if (w->item == NULL || kith__group_deliver(ctx, w, f->status))

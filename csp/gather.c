@@ -79,8 +79,7 @@ bool kith__group_deliver(struct kith__ctx *ctx, struct kith__waiter *w, kith_err
 
 static struct kith__waiter *members_new(struct group *g, struct kith_runtime *rt)
 {
-    return g->n <= FEW ? g->few
-                       : kith__alloc(&rt->allocator, g->n * sizeof *g->members, 16);
+    return g->n <= FEW ? g->few : kith__alloc(&rt->allocator, g->n * sizeof *g->members, 16);
 }
 
 static void members_free(struct group *g)
@@ -183,8 +182,8 @@ static void cancel_one_by_one(kith_co *co, kith_future *const *futures, size_t n
     for (size_t i = 0; i < n; i++) {
         struct kith__waiter w = {.co = co};
         bool done = true;
-        if (futures[i] != NULL &&
-            kith__future_join(co->ctx, futures[i], &w, &done) == KITH_OK && !done)
+        if (futures[i] != NULL && kith__future_join(co->ctx, futures[i], &w, &done) == KITH_OK &&
+            !done)
             kith__co_wait_fired(co);
     }
 }

@@ -6,16 +6,18 @@
  * Called by: programs, and the death of a task that owns one.
  *
  * Invariants
- *  GE1. A generator is touched by its owner only, on the thread that made it (X3 of context.h): `here`.
- *       The one exception is the death of an actor that has moved: nothing is resumed then.
+ *  GE1. A generator is touched by its owner only, on the thread that made it (X3 of context.h):
+ *       `here`. The one exception is the death of an actor that has moved: nothing is resumed then.
  *  GE2. While it runs, its owner's co is nobody's (co->ctx is NULL), so that kith__co_here refuses
- *       whatever may wait. A wait would leave by the fiber's context what is not on the fiber's stack.
+ *       whatever may wait. A wait would leave by the fiber's context what is not on the fiber's
+ *       stack.
  *  GE3. It ends with its owner at the latest: it is in the owner's list of what it owns.
  *
  * Threads: the maker's.
  *
- * Why waiting is not made possible: the depth of the stack, the sanitizers and the debugger's script take
- * a suspended fiber to stand on its own stack. Who wants to wait makes a fiber and a channel.
+ * Why waiting is not made possible: the depth of the stack, the sanitizers and the debugger's
+ * script take a suspended fiber to stand on its own stack. Who wants to wait makes a fiber and a
+ * channel.
  */
 #include "csp/context.h"
 #include "csp/csp.h"

@@ -4,6 +4,11 @@
  * while anything waits.
  *
  * Used by the files of csp.
+ *
+ * Why not a biased lock, whose first worker needs no locked instruction: it would save 5 ns of the 14
+ * that a value takes through a buffered channel on one worker, and nothing measurable of a rendezvous
+ * (60 ns, most of it the switch); but the first use from a second thread would cost a membarrier, and
+ * a channel or a future that carries one answer between two workers has nothing else.
  */
 #ifndef KITH__CSP_LOCK_H
 #define KITH__CSP_LOCK_H

@@ -52,8 +52,12 @@ struct line {
 /* Keeps one byte free, for the newline. */
 static void put(struct line *line, const char *text)
 {
-    for (; *text != '\0' && line->used < LINE_BYTES - 1; text++)
-        line->text[line->used++] = (unsigned char)*text < 0x20 || *text == 0x7f ? ' ' : *text;
+    for (; *text != '\0' && line->used < LINE_BYTES - 1; text++) {
+        char c = *text;
+        if ((unsigned char)c < 0x20 || c == 0x7f)
+            c = ' ';
+        line->text[line->used++] = c;
+    }
 }
 
 static void put_number(struct line *line, size_t number)

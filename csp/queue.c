@@ -22,7 +22,7 @@
 #define ROOM_MAX ((size_t)1 << 40)
 
 struct kith_queue {
-    struct kith__sync sync;       /* its waiters wait to get */
+    struct kith__awaited sync;    /* its waiters wait to get */
     struct kith__waiters putters; /* under the lock, as all but room and ring */
     struct kith__waiters joiners;
     size_t room;  /* constant */
@@ -37,13 +37,13 @@ kith_queue *kith_queue_new(kith_self *self, size_t room)
 {
     if (room == 0 || room > ROOM_MAX)
         return NULL;
-    struct kith_queue *q = kith__sync_new(self, sizeof *q);
+    struct kith_queue *q = kith__awaited_new(self, sizeof *q);
     if (q == NULL)
         return NULL;
     q->room = room;
     q->ring = kith__alloc(q->sync.allocator, room * sizeof *q->ring, 16);
     if (q->ring == NULL) {
-        kith__sync_free(&q->sync, sizeof *q);
+        kith__awaited_free(&q->sync, sizeof *q);
         return NULL;
     }
     return q;
@@ -55,7 +55,7 @@ void kith_queue_free(kith_queue *q)
         return;
     kith__assert(q->putters.first == NULL && q->joiners.first == NULL);
     kith__free(q->sync.allocator, q->ring, q->room * sizeof *q->ring);
-    kith__sync_free(&q->sync, sizeof *q);
+    kith__awaited_free(&q->sync, sizeof *q);
 }
 
 /* ---- under the lock ---- */
@@ -123,7 +123,7 @@ static void leave_and_fire(struct kith_queue *q, struct kith__ctx *ctx, struct k
 
 kith_err kith_queue_put(kith_co *co, kith_queue *q, void *item, kith_time deadline)
 {
-    kith_err err = kith__sync_may_wait(co, q);
+    kith_err err = kith__awaited_may_wait(co, q);
     if (err != KITH_OK)
         return err;
     struct kith_co *wakes;
@@ -131,7 +131,7 @@ kith_err kith_queue_put(kith_co *co, kith_queue *q, void *item, kith_time deadli
     err = put_locked(q, item, &wakes);
     if (err == KITH_EFULL) {
         struct kith__waiter w = {.co = co, .item = &item};
-        return kith__sync_wait(&q->sync, &q->putters, &w, deadline, "kith_queue_put");
+        return kith__awaited_wait(&q->sync, &q->putters, &w, deadline, "kith_queue_put");
     }
     leave_and_fire(q, co->ctx, wakes);
     return err;
@@ -139,7 +139,7 @@ kith_err kith_queue_put(kith_co *co, kith_queue *q, void *item, kith_time deadli
 
 kith_err kith_queue_try_put(kith_self *self, kith_queue *q, void *item)
 {
-    kith_err err = kith__sync_may_act(self, q);
+    kith_err err = kith__awaited_may_act(self, q);
     if (err != KITH_OK)
         return err;
     struct kith_co *wakes;
@@ -154,7 +154,7 @@ kith_err kith_queue_get(kith_co *co, kith_queue *q, void **item, kith_time deadl
     if (item == NULL)
         return KITH_EINVAL;
     *item = NULL;
-    kith_err err = kith__sync_may_wait(co, q);
+    kith_err err = kith__awaited_may_wait(co, q);
     if (err != KITH_OK)
         return err;
     struct kith_co *wakes;
@@ -162,7 +162,7 @@ kith_err kith_queue_get(kith_co *co, kith_queue *q, void **item, kith_time deadl
     bool got = get_locked(q, item, &wakes);
     if (!got && !q->closed) {
         struct kith__waiter w = {.co = co, .item = item};
-        return kith__sync_wait(&q->sync, &q->sync.waiters, &w, deadline, "kith_queue_get");
+        return kith__awaited_wait(&q->sync, &q->sync.waiters, &w, deadline, "kith_queue_get");
     }
     leave_and_fire(q, co->ctx, wakes);
     return got ? KITH_OK : KITH_ECLOSED;
@@ -170,7 +170,7 @@ kith_err kith_queue_get(kith_co *co, kith_queue *q, void **item, kith_time deadl
 
 kith_err kith_queue_task_done(kith_self *self, kith_queue *q)
 {
-    kith_err err = kith__sync_may_act(self, q);
+    kith_err err = kith__awaited_may_act(self, q);
     if (err != KITH_OK)
         return err;
     struct kith__ctx *ctx = kith__ctx_here;
@@ -187,13 +187,13 @@ kith_err kith_queue_task_done(kith_self *self, kith_queue *q)
 
 kith_err kith_queue_join(kith_co *co, kith_queue *q, kith_time deadline)
 {
-    kith_err err = kith__sync_may_wait(co, q);
+    kith_err err = kith__awaited_may_wait(co, q);
     if (err != KITH_OK)
         return err;
     kith__lock_enter(&q->sync.lock, co->ctx);
     if (q->open > 0) {
         struct kith__waiter w = {.co = co};
-        return kith__sync_wait(&q->sync, &q->joiners, &w, deadline, "kith_queue_join");
+        return kith__awaited_wait(&q->sync, &q->joiners, &w, deadline, "kith_queue_join");
     }
     kith__lock_leave(&q->sync.lock, co->ctx);
     return KITH_OK;
@@ -201,7 +201,7 @@ kith_err kith_queue_join(kith_co *co, kith_queue *q, kith_time deadline)
 
 kith_err kith_queue_close(kith_self *self, kith_queue *q)
 {
-    kith_err err = kith__sync_may_act(self, q);
+    kith_err err = kith__awaited_may_act(self, q);
     if (err != KITH_OK)
         return err;
     struct kith__ctx *ctx = kith__ctx_here;
@@ -217,7 +217,7 @@ kith_err kith_queue_close(kith_self *self, kith_queue *q)
 
 size_t kith_queue_count(kith_self *self, kith_queue *q)
 {
-    if (kith__sync_may_act(self, q) != KITH_OK)
+    if (kith__awaited_may_act(self, q) != KITH_OK)
         return 0;
     kith__lock_enter(&q->sync.lock, kith__ctx_here);
     size_t count = q->count;

@@ -6,21 +6,21 @@
  * Called by: the scope's maker, its fibers, and the ends of both (csp/fiber.c, actors/thread.c).
  *
  * Invariants
- *  SC1. A fiber stands in one of the scope's two lists from before its first turn until before_end, in
- *       its last turn, has taken it out. Who cancels it does so under the lock while it stands there: so
- *       it cancels a co that lives, once.
- *  SC2. `alive` counts the fibers until on_end: one that is counted has perhaps gone from the lists, but
- *       its stack, descriptors and messages may not have. Whoever takes the last off fires the leaver,
- *       and touches the scope no more after it has unlocked: the leaver frees it.
+ *  SC1. A fiber stands in one of the scope's two lists from before its first turn until before_end,
+ *       in its last turn, has taken it out. Who cancels it does so under the lock while it stands
+ *       there: so it cancels a co that lives, once.
+ *  SC2. `alive` counts the fibers until on_end: one that is counted has perhaps gone from the
+ *       lists, but its stack, descriptors and messages may not have. Whoever takes the last off
+ *       fires the leaver, and touches the scope no more after it has unlocked: the leaver frees it.
  *  SC3. A scope that is canceled takes no new fiber; one whose start the cancellation overtook is
  *       canceled by its starter. So moving all from `running` to `told` reaches everybody.
  *  SC4. `reason` is what came first: a failure or what interrupted the leaver.
  *
  * Threads: all under the lock, but `owner` (constant) and `outer` (the owner's).
  *
- * Why two lists: a hundred thousand are canceled a few at a time, so that those who end meanwhile do not
- * wait long for the lock, and no place in a list has to be remembered. Why links in the fiber: a start
- * in a scope needs no memory of its own.
+ * Why two lists: a hundred thousand are canceled a few at a time, so that those who end meanwhile
+ * do not wait long for the lock, and no place in a list has to be remembered. Why links in the
+ * fiber: a start in a scope needs no memory of its own.
  */
 #include "csp/scope.h"
 #include "base/alloc.h"

@@ -2,20 +2,22 @@
  *
  * kith_select: the first of several things. Called by programs.
  *
- * It looks which cases could go on, without a lock, and does one of them, under its channel's lock. If
- * none can, it puts a waiter into each channel's list and waits; after that it takes all of them out
- * again.
+ * It looks which cases could go on, without a lock, and does one of them, under its channel's lock.
+ * If none can, it puts a waiter into each channel's list and waits; after that it takes all of them
+ * out again.
  *
  * Invariants
- *  SE1. Nothing is transferred while waiters of this co stand in lists, except by who has won the claim.
- *       So a select that finds, while it puts its waiters in, that something can go on after all takes
- *       them out again first, and begins anew. Two selects that meet so may both begin anew; each then
- *       begins with another case, by chance, so that they do not miss each other for ever.
- *  SE2. Before the waiters are taken out the co closes its own claim. If that fails, somebody has won:
- *       that is the result, whatever else has woken the co (O2).
- *  SE3. The waiters are out of all lists before the claim is opened again, and before select returns.
- *  SE4. What is the co's own (mail, time, sockets) only changes in its own turn, when it is sifted. So it
- *       is cleared, looked at, and waited for, without a lock.
+ *  SE1. Nothing is transferred while waiters of this co stand in lists, except by who has won the
+ *       claim. So a select that finds, while it puts its waiters in, that something can go on after
+ *       all takes them out again first, and begins anew. Two selects that meet so may both begin
+ *       anew; each then begins with another case, by chance, so that they do not miss each other
+ *       for ever.
+ *  SE2. Before the waiters are taken out the co closes its own claim. If that fails, somebody has
+ *       won: that is the result, whatever else has woken the co (O2).
+ *  SE3. The waiters are out of all lists before the claim is opened again, and before select
+ *       returns.
+ *  SE4. What is the co's own (mail, time, sockets) only changes in its own turn, when it is sifted.
+ *       So it is cleared, looked at, and waited for, without a lock.
  *
  * Which of the ready cases: see pick.
  *
@@ -24,6 +26,7 @@
  * Why not all channels' locks at once, as Go does it: they would have to be ordered by address, and
  * nothing in kith is (the same seed gives the same run).
  */
+#include "csp/bound.h"
 #include "csp/chan.h"
 #include "sched/worker.h"
 
@@ -60,6 +63,8 @@ static bool may_mail(struct select *s)
 {
     if (s->co->mail == NULL)
         kith__co_sift(s->co);
+    if (s->co->mail == NULL)
+        kith__bound_no_mail(s->co);
     return s->co->mail != NULL;
 }
 
@@ -94,8 +99,8 @@ static uint64_t look(struct select *s)
 
 /* A number of 16 bits, each once in 2^16 turns, in an order that is made anew each time: so n ready
  * cases have the same share of many choices, much closer than dice would give it, and yet a choice
- * tells nothing about the next, so that what it changes for the next (a channel is empty now) favours
- * nobody. */
+ * tells nothing about the next, so that what it changes for the next (a channel is empty now)
+ * favours nobody. */
 static uint32_t shuffled(struct kith_co *co)
 {
     uint32_t turn = co->select_turn++ & 0xffff;
@@ -129,6 +134,7 @@ static void mail_take(struct kith_co *co, kith_msg **msg)
     if (ctx->current != NULL)
         kith__msg_end(ctx->cache, ctx->current);
     *msg = kith__queue_pop(&co->mail);
+    kith__bound_received(co, *msg);
     (*msg)->flags = 0;
     ctx->current = *msg;
 }
@@ -226,7 +232,8 @@ static inline uint32_t nth(const struct select *s, uint32_t n)
 static uint32_t waiters_in(struct select *s, struct kith__waiter *waiters)
 {
     uint32_t n = 0;
-    kith__store_rlx(&s->co->claim, KITH__CLAIM_OPEN); /* relaxed: published with each waiter (WA1) */
+    /* relaxed: published with each waiter (WA1). */
+    kith__store_rlx(&s->co->claim, KITH__CLAIM_OPEN);
     for (; n < s->count; n++) {
         uint32_t i = nth(s, n);
         if (is_of_channel(&s->cases[i]) && !waiter_in(s, i, &waiters[i]))

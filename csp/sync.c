@@ -23,7 +23,7 @@
 
 /* ---- what they share ---- */
 
-kith_err kith__sync_may_wait(kith_co *co, const void *object)
+kith_err kith__awaited_may_wait(kith_co *co, const void *object)
 {
     if (!kith__co_here(co))
         return KITH_EPERM;
@@ -33,17 +33,17 @@ kith_err kith__sync_may_wait(kith_co *co, const void *object)
     return kith__co_may_wait(co);
 }
 
-kith_err kith__sync_may_act(kith_self *self, const void *object)
+kith_err kith__awaited_may_act(kith_self *self, const void *object)
 {
     if (kith__ctx_of(self) == NULL)
         return KITH_EPERM;
     return object == NULL ? KITH_EINVAL : KITH_OK;
 }
 
-void *kith__sync_new(kith_self *self, size_t bytes)
+void *kith__awaited_new(kith_self *self, size_t bytes)
 {
     struct kith__ctx *ctx = kith__ctx_of(self);
-    struct kith__sync *sync = NULL;
+    struct kith__awaited *sync = NULL;
     if (ctx != NULL)
         sync = kith__alloc_zero(&ctx->rt->allocator, bytes, 16);
     if (sync != NULL)
@@ -51,7 +51,7 @@ void *kith__sync_new(kith_self *self, size_t bytes)
     return sync;
 }
 
-void kith__sync_free(struct kith__sync *sync, size_t bytes)
+void kith__awaited_free(struct kith__awaited *sync, size_t bytes)
 {
     if (sync == NULL)
         return;
@@ -59,8 +59,8 @@ void kith__sync_free(struct kith__sync *sync, size_t bytes)
     kith__free(sync->allocator, sync, bytes);
 }
 
-kith_err kith__sync_wait(struct kith__sync *sync, struct kith__waiters *list,
-                         struct kith__waiter *w, kith_time deadline, const char *where)
+kith_err kith__awaited_wait(struct kith__awaited *sync, struct kith__waiters *list,
+                            struct kith__waiter *w, kith_time deadline, const char *where)
 {
     struct kith__ctx *ctx = w->co->ctx;
     kith__waiter_add(list, w);
@@ -80,23 +80,23 @@ kith_err kith__sync_wait(struct kith__sync *sync, struct kith__waiters *list,
 /* ---- event ---- */
 
 struct kith_event {
-    struct kith__sync sync;
+    struct kith__awaited sync;
     bool set; /* under the lock */
 };
 
 kith_event *kith_event_new(kith_self *self)
 {
-    return kith__sync_new(self, sizeof(struct kith_event));
+    return kith__awaited_new(self, sizeof(struct kith_event));
 }
 
 void kith_event_free(kith_event *e)
 {
-    kith__sync_free(e != NULL ? &e->sync : NULL, sizeof *e);
+    kith__awaited_free(e != NULL ? &e->sync : NULL, sizeof *e);
 }
 
 kith_err kith_event_set(kith_self *self, kith_event *e)
 {
-    kith_err err = kith__sync_may_act(self, e);
+    kith_err err = kith__awaited_may_act(self, e);
     if (err != KITH_OK)
         return err;
     struct kith__ctx *ctx = kith__ctx_here;
@@ -111,7 +111,7 @@ kith_err kith_event_set(kith_self *self, kith_event *e)
 
 kith_err kith_event_clear(kith_self *self, kith_event *e)
 {
-    kith_err err = kith__sync_may_act(self, e);
+    kith_err err = kith__awaited_may_act(self, e);
     if (err != KITH_OK)
         return err;
     kith__lock_enter(&e->sync.lock, kith__ctx_here);
@@ -122,7 +122,7 @@ kith_err kith_event_clear(kith_self *self, kith_event *e)
 
 bool kith_event_is_set(kith_self *self, kith_event *e)
 {
-    if (kith__sync_may_act(self, e) != KITH_OK)
+    if (kith__awaited_may_act(self, e) != KITH_OK)
         return false;
     kith__lock_enter(&e->sync.lock, kith__ctx_here);
     bool set = e->set;
@@ -132,13 +132,13 @@ bool kith_event_is_set(kith_self *self, kith_event *e)
 
 kith_err kith_event_wait(kith_co *co, kith_event *e, kith_time deadline)
 {
-    kith_err err = kith__sync_may_wait(co, e);
+    kith_err err = kith__awaited_may_wait(co, e);
     if (err != KITH_OK)
         return err;
     kith__lock_enter(&e->sync.lock, co->ctx);
     if (!e->set) {
         struct kith__waiter w = {.co = co};
-        return kith__sync_wait(&e->sync, &e->sync.waiters, &w, deadline, "kith_event_wait");
+        return kith__awaited_wait(&e->sync, &e->sync.waiters, &w, deadline, "kith_event_wait");
     }
     kith__lock_leave(&e->sync.lock, co->ctx);
     return KITH_OK;
@@ -147,13 +147,13 @@ kith_err kith_event_wait(kith_co *co, kith_event *e, kith_time deadline)
 /* ---- semaphore ---- */
 
 struct kith_semaphore {
-    struct kith__sync sync;
+    struct kith__awaited sync;
     uint32_t permits; /* under the lock; 0 while anybody waits (SY1) */
 };
 
 kith_semaphore *kith_semaphore_new(kith_self *self, uint32_t permits)
 {
-    struct kith_semaphore *s = kith__sync_new(self, sizeof *s);
+    struct kith_semaphore *s = kith__awaited_new(self, sizeof *s);
     if (s != NULL)
         s->permits = permits;
     return s;
@@ -161,18 +161,19 @@ kith_semaphore *kith_semaphore_new(kith_self *self, uint32_t permits)
 
 void kith_semaphore_free(kith_semaphore *s)
 {
-    kith__sync_free(s != NULL ? &s->sync : NULL, sizeof *s);
+    kith__awaited_free(s != NULL ? &s->sync : NULL, sizeof *s);
 }
 
 kith_err kith_semaphore_acquire(kith_co *co, kith_semaphore *s, kith_time deadline)
 {
-    kith_err err = kith__sync_may_wait(co, s);
+    kith_err err = kith__awaited_may_wait(co, s);
     if (err != KITH_OK)
         return err;
     kith__lock_enter(&s->sync.lock, co->ctx);
     if (s->permits == 0) {
         struct kith__waiter w = {.co = co};
-        return kith__sync_wait(&s->sync, &s->sync.waiters, &w, deadline, "kith_semaphore_acquire");
+        return kith__awaited_wait(&s->sync, &s->sync.waiters, &w, deadline,
+                                  "kith_semaphore_acquire");
     }
     s->permits--;
     kith__lock_leave(&s->sync.lock, co->ctx);
@@ -181,7 +182,7 @@ kith_err kith_semaphore_acquire(kith_co *co, kith_semaphore *s, kith_time deadli
 
 kith_err kith_semaphore_release(kith_self *self, kith_semaphore *s)
 {
-    kith_err err = kith__sync_may_act(self, s);
+    kith_err err = kith__awaited_may_act(self, s);
     if (err != KITH_OK)
         return err;
     struct kith__ctx *ctx = kith__ctx_here;
@@ -203,30 +204,31 @@ kith_err kith_semaphore_release(kith_self *self, kith_semaphore *s)
 /* ---- mutex ---- */
 
 struct kith_mutex {
-    struct kith__sync sync;
-    uint64_t owner; /* under the lock: bits of a task's handle; 0: unlocked, and nobody waits (SY1) */
+    struct kith__awaited sync;
+    uint64_t
+        owner; /* under the lock: bits of a task's handle; 0: unlocked, and nobody waits (SY1) */
 };
 
 kith_mutex *kith_mutex_new(kith_self *self)
 {
-    return kith__sync_new(self, sizeof(struct kith_mutex));
+    return kith__awaited_new(self, sizeof(struct kith_mutex));
 }
 
 void kith_mutex_free(kith_mutex *m)
 {
-    kith__sync_free(m != NULL ? &m->sync : NULL, sizeof *m);
+    kith__awaited_free(m != NULL ? &m->sync : NULL, sizeof *m);
 }
 
 kith_err kith_mutex_lock(kith_co *co, kith_mutex *m, kith_time deadline)
 {
-    kith_err err = kith__sync_may_wait(co, m);
+    kith_err err = kith__awaited_may_wait(co, m);
     if (err != KITH_OK)
         return err;
     uint64_t me = kith__task_bits(co->task);
     kith__lock_enter(&m->sync.lock, co->ctx);
     if (m->owner != 0 && m->owner != me) {
         struct kith__waiter w = {.co = co};
-        return kith__sync_wait(&m->sync, &m->sync.waiters, &w, deadline, "kith_mutex_lock");
+        return kith__awaited_wait(&m->sync, &m->sync.waiters, &w, deadline, "kith_mutex_lock");
     }
     err = m->owner == me ? KITH_EDEADLK : KITH_OK;
     m->owner = me;
@@ -236,7 +238,7 @@ kith_err kith_mutex_lock(kith_co *co, kith_mutex *m, kith_time deadline)
 
 kith_err kith_mutex_unlock(kith_self *self, kith_mutex *m)
 {
-    kith_err err = kith__sync_may_act(self, m);
+    kith_err err = kith__awaited_may_act(self, m);
     if (err != KITH_OK)
         return err;
     struct kith__ctx *ctx = kith__ctx_here;
@@ -260,7 +262,7 @@ kith_err kith_mutex_unlock(kith_self *self, kith_mutex *m)
 /* ---- barrier ---- */
 
 struct kith_barrier {
-    struct kith__sync sync;
+    struct kith__awaited sync;
     uint32_t parties; /* constant */
     uint32_t waiting; /* under the lock: how many are in the list */
     bool broken;      /* under the lock */
@@ -268,7 +270,7 @@ struct kith_barrier {
 
 kith_barrier *kith_barrier_new(kith_self *self, uint32_t parties)
 {
-    struct kith_barrier *b = parties > 0 ? kith__sync_new(self, sizeof *b) : NULL;
+    struct kith_barrier *b = parties > 0 ? kith__awaited_new(self, sizeof *b) : NULL;
     if (b != NULL)
         b->parties = parties;
     return b;
@@ -276,7 +278,7 @@ kith_barrier *kith_barrier_new(kith_self *self, uint32_t parties)
 
 void kith_barrier_free(kith_barrier *b)
 {
-    kith__sync_free(b != NULL ? &b->sync : NULL, sizeof *b);
+    kith__awaited_free(b != NULL ? &b->sync : NULL, sizeof *b);
 }
 
 /* Leaves the lock: all who wait go on, with this status. */
@@ -319,7 +321,7 @@ kith_err kith_barrier_wait(kith_co *co, kith_barrier *b, kith_time deadline, boo
 {
     if (leader != NULL)
         *leader = false;
-    kith_err err = kith__sync_may_wait(co, b);
+    kith_err err = kith__awaited_may_wait(co, b);
     if (err == KITH_EPERM || err == KITH_EINVAL)
         return err;
     kith__lock_enter(&b->sync.lock, co->ctx);
@@ -342,7 +344,7 @@ kith_err kith_barrier_wait(kith_co *co, kith_barrier *b, kith_time deadline, boo
 
 static kith_err barrier_break(kith_self *self, struct kith_barrier *b, bool broken)
 {
-    kith_err err = kith__sync_may_act(self, b);
+    kith_err err = kith__awaited_may_act(self, b);
     if (err != KITH_OK)
         return err;
     kith__lock_enter(&b->sync.lock, kith__ctx_here);

@@ -10,25 +10,25 @@
 #include "csp/wake.h"
 
 /* What each begins with. */
-struct kith__sync {
+struct kith__awaited {
     struct kith__lock lock;
     struct kith__waiters waiters; /* under the lock */
     const kith_allocator *allocator;
 };
 
 /* Of what may wait: KITH_OK, or why it may not. */
-kith_err kith__sync_may_wait(kith_co *co, const void *object);
+kith_err kith__awaited_may_wait(kith_co *co, const void *object);
 /* Of what needs no waiting. The context is kith__ctx_here then. */
-kith_err kith__sync_may_act(kith_self *self, const void *object);
+kith_err kith__awaited_may_act(kith_self *self, const void *object);
 
-/* An object of so many zeroed bytes that begins with a kith__sync; NULL: out of memory, or self does
+/* An object of so many zeroed bytes that begins with a kith__awaited; NULL: out of memory, or self does
  * not act here. */
-void *kith__sync_new(kith_self *self, size_t bytes);
-void kith__sync_free(struct kith__sync *sync, size_t bytes);
+void *kith__awaited_new(kith_self *self, size_t bytes);
+void kith__awaited_free(struct kith__awaited *sync, size_t bytes);
 
 /* The lock is held: leaves it, and waits in list until it is fired; else takes w back. The answer is
  * w->status, or why it gave up. */
-kith_err kith__sync_wait(struct kith__sync *sync, struct kith__waiters *list,
-                         struct kith__waiter *w, kith_time deadline, const char *where);
+kith_err kith__awaited_wait(struct kith__awaited *sync, struct kith__waiters *list,
+                            struct kith__waiter *w, kith_time deadline, const char *where);
 
 #endif

@@ -9,7 +9,7 @@
  *   kith/msg.h      KITH_MESSAGE: typed messages, their memory and their drop
  *   kith/actor.h    KITH_ON, kith_spawn, kith_send, kith_ask_then, kith_monitor: actors
  *   kith/timer.h    kith_at, kith_every, kith_receive_timeout: messages in the future
- *   kith/net.h      kith_listen, kith_connect, kith_sock_write: TCP as messages
+ *   kith/net.h      kith_listen, kith_connect, kith_read, kith_write: TCP, as messages or by calls
  *   kith/co.h       kith_receive, kith_ask: what may wait
  *   kith/chan.h     kith_chan, kith_select: values from fiber to fiber
  *   kith/fiber.h    kith_go: actors that are written as one function, and may wait

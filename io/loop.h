@@ -3,19 +3,19 @@
  * Each worker's epoll loop: what the pool's driver polls and wakes. Used by io/ for registering
  * descriptors and by the actor layer, which hands kith__pool_driver to the scheduler.
  *
- * All that io does is written for epoll, edge-triggered: a descriptor is registered once, and an edge
- * comes when a system call that has answered EAGAIN would succeed. The loop executor's poll and select
- * (io/loop_poll.c) report a readiness once and then not again until they are told that it was used up:
- * so whoever uses a registered descriptor must call
+ * All that io does is written for epoll, edge-triggered: a descriptor is registered once, and an
+ * edge comes when a system call that has answered EAGAIN would succeed. The loop executor's poll
+ * and select (io/loop_poll.c) report a readiness once and then not again until they are told that
+ * it was used up: so whoever uses a registered descriptor must call
  *
- *     kith__loop_rearm(rt, fd, EPOLLIN)   after a read or an accept that answered EAGAIN, and after a
- *                                         shorter read than was asked for, if the rest is awaited
- *     kith__loop_rearm(rt, fd, EPOLLOUT)  after a write that answered EAGAIN or took only a part, and
- *                                         when a connect turns out to be still in progress
+ *     kith__loop_rearm(rt, fd, EPOLLIN)   after a read or an accept that answered EAGAIN, and after
+ *                                         a shorter read than was asked for, if the rest is awaited
+ *     kith__loop_rearm(rt, fd, EPOLLOUT)  after a write that answered EAGAIN or took only a part,
+ *                                         and when a connect turns out to be still in progress
  *     kith__loop_remove(rt, fd)           before it is closed
  *
- * before it waits. With epoll these are nothing. To call them once too often costs an event that turns
- * out to be none.
+ * before it waits. With epoll these are nothing. To call them once too often costs an event that
+ * turns out to be none.
  */
 #ifndef KITH__IO_LOOP_H
 #define KITH__IO_LOOP_H
@@ -34,7 +34,8 @@ int kith__loop_descriptor(struct kith_runtime *rt);
 void kith__loop_rearm_polled(struct kith_runtime *rt, int fd, uint32_t events);
 void kith__loop_remove_polled(struct kith_runtime *rt, int fd);
 
-/* See above. events: EPOLLIN, EPOLLOUT or both. Thread: any. A descriptor that is not registered: nothing. */
+/* See above. events: EPOLLIN, EPOLLOUT or both. Thread: any. A descriptor that is not registered:
+ * nothing. */
 static inline void kith__loop_rearm(struct kith_runtime *rt, int fd, uint32_t events)
 {
     if (KITH__UNLIKELY(rt->config.poller != KITH_EPOLL))

@@ -5,22 +5,23 @@
  *
  * Called by io/loop.c.
  *
- * Both report a state (level-triggered), io expects changes (edge-triggered, registered once). So each
- * descriptor has a set of what it is armed for; what was reported is not asked for again until io says
- * that it has used it up (kith__loop_rearm in loop.h).
+ * Both report a state (level-triggered), io expects changes (edge-triggered, registered once). So
+ * each descriptor has a set of what it is armed for; what was reported is not asked for again until
+ * io says that it has used it up (kith__loop_rearm in loop.h).
  *
  * Invariants
- *  PO1. The table is under the lock. The system looks at a copy, which is home's, so others may add and
- *       remove meanwhile.
- *  PO2. Who adds or arms from another thread wakes home afterwards: either the copy was made later and has
- *       it, or home sleeps and is woken (by the argument of SG2 in sched/single.c).
- *  PO3. What the system reports for a number that names another descriptor by now is reported for that
- *       one: every event is a hint, the system call decides.
+ *  PO1. The table is under the lock. The system looks at a copy, which is home's, so others may add
+ *       and remove meanwhile.
+ *  PO2. Who adds or arms from another thread wakes home afterwards: either the copy was made later
+ *       and has it, or home sleeps and is woken (by the argument of Y2 in sched/single.c).
+ *  PO3. What the system reports for a number that names another descriptor by now is reported for
+ *       that one: every event is a hint, the system call decides.
  *  PO4. A hang-up or an error, which poll reports unasked, is reported once, too: afterwards the
  *       descriptor is not looked at until it is armed again.
  *
- * select knows no hang-up: there a socket on which nobody reads or writes does not hear that its peer is
- * gone before it does. It takes descriptors below FD_SETSIZE only: others are refused with EMFILE.
+ * select knows no hang-up: there a socket on which nobody reads or writes does not hear that its
+ * peer is gone before it does. It takes descriptors below FD_SETSIZE only: others are refused with
+ * EMFILE.
  */
 #include "base/clock.h"
 #include "io/loop.h"

@@ -149,13 +149,13 @@ void kith__unpark(struct kith__worker *w)
 static bool nothing_to_do(struct kith__worker *w)
 {
     struct kith_runtime *rt = w->ctx.rt;
-    if (kith__load_seq(&w->overflow.count) > 0) /* B1d */
-        return false;                           /* B6 */
+    if (kith__load_seq(&w->overflow.count) > 0)  /* B1d */
+        return false;                            /* B6 */
     if (kith__load_seq(&w->placed_sent) != NULL) /* seq PL2d; pairs with PL2a */
         return false;
-    if (kith__single_asked(rt)) /* SG2 */
+    if (kith__single_asked(rt)) /* Y2 */
         return false;
-    if (kith__load_seq(&rt->ending) != 0)       /* seq B8; pairs with threads_end */
+    if (kith__load_seq(&rt->ending) != 0) /* seq B8; pairs with threads_end */
         return false;
     if (!kith__takes_part(w)) {
         if (kith__load_seq(&rt->shared.count) > 0) /* B1d */

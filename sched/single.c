@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The loop executor: the one worker runs on the program's own thread (home), which called kith_start,
- * and kith starts no other. It runs whenever home waits in kith: for its mail, for a join, in the
- * shutdown, or in kith_loop_run.
+ * The loop executor: the one worker runs on the program's own thread (home), which called
+ * kith_start, and kith starts no other. It runs whenever home waits in kith: for its mail, for a
+ * join, in the shutdown, or in kith_loop_run.
  *
  * Called by the actor layer (actors/thread.c, shutdown.c, loop.c).
  *
  * Invariants
- *  SG1. Handlers and fibers run in the loop, never inside of one another: the loop is entered from home's
- *       own code only (kith__ctx_here is then no worker's), and once at a time.
- *  SG2. What is asked for is not slept through: it is set (SG2a), then the worker's state is looked at
- *       under park_lock (kith__wake_worker); the worker says that it sleeps, under park_lock, and then
- *       looks what is asked for (nothing_to_do in park.c). Who takes it acquires what the asker did
- *       (SG2b): home's task, if that is what it is about.
- *  SG3. Outside of the loop the worker counts as asleep, so that whoever gives it work, sets an earlier
- *       timer or places a task writes its eventfd. If another loop polls kith's descriptor and there is
- *       work when kith's loop is left, home writes it itself. So that descriptor is readable, or the
- *       deadline has passed, whenever there is anything to do.
- *  SG4. A round ends when all that was ready at its begin has had its turn: two marks, the last tasks
- *       of the two kinds of queues, have then been run.
+ *  Y1. Handlers and fibers run in the loop, never inside of one another: the loop is entered from
+ *       home's own code only (kith__ctx_here is then no worker's), and once at a time.
+ *  Y2. What is asked for is not slept through: it is set (Y2a), then the worker's state is looked
+ *       at under park_lock (kith__wake_worker); the worker says that it sleeps, under park_lock,
+ *       and then looks what is asked for (nothing_to_do in park.c). Who takes it acquires what the
+ *       asker did (Y2b): home's task, if that is what it is about.
+ *  Y3. Outside of the loop the worker counts as asleep, so that whoever gives it work, sets an
+ *       earlier timer or places a task writes its eventfd. If another loop polls kith's descriptor
+ *       and there is work when kith's loop is left, home writes it itself. So that descriptor is
+ *       readable, or the deadline has passed, whenever there is anything to do.
+ *  Y4. A round ends when all that was ready at its begin has had its turn: two marks, the last
+ *       tasks of the two kinds of queues, have then been run.
  *
  * Why a worker and not a loop of its own: the same programs run, by the same code, and what outside
  * threads do (attach, send, ask, set timers) needs nothing new.
@@ -53,7 +53,7 @@ static struct kith__ctx *enter(struct kith_runtime *rt, uint32_t bits)
 {
     struct kith__ctx *before = kith__ctx_here;
     struct kith__worker *w = &rt->workers[0];
-    kith__assert(kith__single_home(rt) && !rt->single.runs); /* SG1 */
+    kith__assert(kith__single_home(rt) && !rt->single.runs); /* Y1 */
     kith__assert(before == NULL || before->worker == NULL);
     rt->single.runs = true;
     rt->single.heeds = bits;
@@ -67,7 +67,7 @@ static void leave(struct kith_runtime *rt, struct kith__ctx *before)
 {
     struct kith__worker *w = &rt->workers[0];
     rt->single.heeds = 0;
-    kith__park_away(w); /* SG3 */
+    kith__park_away(w); /* Y3 */
     if (rt->single.watched && kith__work_left(w))
         rt->driver->wake(w);
     rt->single.runs = false;
@@ -80,7 +80,7 @@ static bool taken(struct kith_runtime *rt, uint32_t bits)
     uint32_t seen = kith__load_rlx(&rt->single.asked) & bits;
     if (seen == 0)
         return false;
-    kith__sub_ar(&rt->single.asked, seen); /* acquire SG2b; pairs with SG2a. Only home clears. */
+    kith__sub_ar(&rt->single.asked, seen); /* acquire Y2b; pairs with Y2a. Only home clears. */
     return true;
 }
 
@@ -122,7 +122,7 @@ static void gather(struct kith__worker *w, kith_time now)
     while (kith__load_rlx(&w->timer_next) <= now && driver->now() < until);
 }
 
-/* SG4 */
+/* Y4 */
 static void mark(struct kith_runtime *rt)
 {
     struct kith__single *single = &rt->single;
@@ -160,7 +160,7 @@ kith_time kith__single_deadline(struct kith_runtime *rt)
 
 void kith__single_ask(struct kith_runtime *rt, uint32_t bits)
 {
-    kith__or_ar(&rt->single.asked, bits); /* release SG2a; pairs with SG2b */
+    kith__or_ar(&rt->single.asked, bits); /* release Y2a; pairs with Y2b */
     kith__wake_worker(&rt->workers[0]);
 }
 

@@ -29,8 +29,8 @@ static inline bool kith__single_home(const struct kith_runtime *rt)
     return kith__is_loop(rt) && pthread_equal(rt->single.home, pthread_self()) != 0;
 }
 
-/* Whether home is asked to do something else than to sleep. Under, or after having been under, park_lock
- * (SG2). */
+/* Whether home is asked to do something else than to sleep. Under, or after having been under,
+ * park_lock (Y2). */
 static inline bool kith__single_asked(const struct kith_runtime *rt)
 {
     return (kith__load_rlx(&rt->single.asked) & (rt->single.heeds | KITH__ASKED_LOOK)) != 0;

@@ -37,10 +37,10 @@ struct kith__owned {
 };
 
 enum {
-    KITH__TASK_STOPPING = 1, /* ends when its handler returns, for the reason `reason` */
-    KITH__TASK_THREAD = 2,   /* an attached thread */
-    KITH__TASK_CO = 4,       /* may wait: a fiber or an attached thread; its state is a kith_co */
-    KITH__TASK_IDLE_TIMER = 8,  /* has a receive timeout: stamps the end of its turns */
+    KITH__TASK_STOPPING = 1,   /* ends when its handler returns, for the reason `reason` */
+    KITH__TASK_THREAD = 2,     /* an attached thread */
+    KITH__TASK_CO = 4,         /* may wait: a fiber or an attached thread; its state is a kith_co */
+    KITH__TASK_IDLE_TIMER = 8, /* has a receive timeout: stamps the end of its turns */
     KITH__TASK_SUBSCRIBED = 16, /* gets the dead letters */
     KITH__TASK_ACTIVE = 32,     /* has handled a message since its receive timeout was stamped */
     KITH__TASK_OVERLOADED = 64, /* had more to take than a turn handles */
@@ -57,8 +57,8 @@ struct kith_self {
     void *state;
     uint8_t flags;
     KITH__ATOMIC(uint8_t) cls; /* of its slot; a slot keeps it for ever, so senders may read it */
-    uint8_t wheel;      /* the worker whose wheel holds its timers, while it has any; T3 */
-    uint8_t busy_level; /* the mailbox size that was logged last is 1 << this */
+    uint8_t wheel;             /* the worker whose wheel holds its timers, while it has any; T3 */
+    uint8_t busy_level;        /* the mailbox size that was logged last is 1 << this */
     int32_t reason;
     /* Second line: what its life touches. */
     struct kith__owned *owned;

@@ -183,8 +183,8 @@ static __attribute__((noinline)) struct kith_self *next_of_both(struct kith__wor
         return placed_next(w);
     if (w->round_left == 0) {
         w->round_placed = !w->round_placed;
-        w->round_left = w->round_placed ? w->placed_count
-                                        : (uint32_t)(waiting < FREE_MAX ? waiting : FREE_MAX);
+        w->round_left =
+            w->round_placed ? w->placed_count : (uint32_t)(waiting < FREE_MAX ? waiting : FREE_MAX);
     }
     w->round_left -= w->round_left > 0;
     struct kith_self *task = w->round_placed ? placed_next(w) : free_next(w);
@@ -322,7 +322,7 @@ void kith__worker_slice(struct kith__worker *w, kith_time until)
         if (KITH__UNLIKELY(w->searching))
             kith__search_end(w);
         turn(w, task);
-        /* relaxed: who is asked takes the bit with acquire (SG2). */
+        /* relaxed: who is asked takes the bit with acquire (Y2b). */
         if (KITH__UNLIKELY((kith__load_rlx(&single->asked) & single->heeds) != 0))
             break;
         if (KITH__UNLIKELY(w->clock_at >= until) && single->marks == 0)

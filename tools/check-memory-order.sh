@@ -29,7 +29,7 @@ function complain(text) {
 # The tags in text, as " M1 B1a H-PUB ".
 function tags_in(text,    found) {
     found = " "
-    while (match(text, /(^|[^A-Za-z0-9_-])[A-Z](-[A-Z]+|[0-9]+[a-z]?)([^A-Za-z0-9_-]|$)/)) {
+    while (match(text, /(^|[^A-Za-z0-9_-])[A-Z][A-Z]?(-[A-Z]+|[0-9]+[a-z]?)([^A-Za-z0-9_-]|$)/)) {
         tag = substr(text, RSTART, RLENGTH)
         gsub(/[^A-Z0-9a-z-]/, "", tag)
         if (index(found, " " tag " ") == 0)
@@ -81,7 +81,7 @@ function operation(name, comment,    at, own, n, i, tag, order) {
         }
 }
 FILENAME == table {
-    if ($0 !~ /^\| `[A-Z](-[A-Z]+|[0-9]+[a-z]?)` \| `[a-z]+\/[a-z_]+\.[ch]` `/)
+    if ($0 !~ /^\| `[A-Z][A-Z]?(-[A-Z]+|[0-9]+[a-z]?)` \| `[a-z]+\/[a-z_]+\.[ch]` `/)
         next
     split($0, cell, "|")
     gsub(/[` ]+/, " ", cell[2]); gsub(/[` ]+/, " ", cell[3]); gsub(/[` ]+/, " ", cell[4])

@@ -32,11 +32,11 @@
  * (mailbox_max). What is counted is what was sent, posted, forwarded or asked, until it is taken
  * out and handled; signals, timers, answers and kith's own messages are not counted, and always get
  * in. Never more than mailbox_max are in the mailbox and on their way into it. To a mailbox that is
- * full a handler's send answers KITH_EFULL, and the message stays the caller's; in a fiber and on an
- * attached thread kith_send, kith_post, kith_forward and kith_ask wait for room (KITH_EFULL only if
- * it is their own mailbox). Those who wait are served first, oldest first, room for one message
- * each, when half of the mailbox is free; until then it is full for all others. The room of what was
- * handled comes back in batches of up to half of the bound, and all of it when the actor's turn
+ * full a handler's send answers KITH_EFULL, and the message stays the caller's; in a fiber and on
+ * an attached thread kith_send, kith_post, kith_forward and kith_ask wait for room (KITH_EFULL only
+ * if it is their own mailbox). Those who wait are served first, oldest first, room for one message
+ * each, when half of the mailbox is free; until then it is full for all others. The room of what
+ * was handled comes back in batches of up to half of the bound, and all of it when the actor's turn
  * ends, or the fiber waits for its next message.
  *
  * kith_self * is who is acting: the actor inside its handler, or an attached thread (runtime.h). It

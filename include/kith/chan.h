@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * A channel hands values of one size from those who send to those who receive, in order, each to one
- * receiver. Fibers and attached threads wait at it; handlers, which never wait, try. A channel of
- * capacity 0 is a rendezvous: a send ends when a receiver has taken the value. One of capacity n
+ * A channel hands values of one size from those who send to those who receive, in order, each to
+ * one receiver. Fibers and attached threads wait at it; handlers, which never wait, try. A channel
+ * of capacity 0 is a rendezvous: a send ends when a receiver has taken the value. One of capacity n
  * keeps up to n values.
  *
  *     kith_chan *data = kith_chan_new(self, sizeof(int), 16);
@@ -14,11 +14,11 @@
  * whatever a deadline or a cancellation did in the last moment: a value is either received or still
  * the sender's.
  *
- * Close tells receivers that no more will come: they receive what is kept, then KITH_ECLOSED. Senders
- * that wait, or send afterwards, hear KITH_ECLOSED and keep their value.
+ * Close tells receivers that no more will come: they receive what is kept, then KITH_ECLOSED.
+ * Senders that wait, or send afterwards, hear KITH_ECLOSED and keep their value.
  *
- * A channel is counted: kith_chan_keep for each further place that knows it, kith_chan_drop for each
- * that forgets it, and the last drop frees it. Whoever waits at it must know it.
+ * A channel is counted: kith_chan_keep for each further place that knows it, kith_chan_drop for
+ * each that forgets it, and the last drop frees it. Whoever waits at it must know it.
  *
  * KITH_CHAN(ints, int) at file scope makes a type of its own for channels of int, so that the
  * compiler sees what goes in and out:
@@ -52,7 +52,8 @@ KITH_BEGIN_DECLS
 
 typedef struct kith_chan kith_chan;
 
-/* A channel for values of item_bytes (0: a signal without content) that keeps up to capacity of them.
+/* A channel for values of item_bytes (0: a signal without content) that keeps up to capacity of
+ * them.
  * Owns: the caller has the first reference. Thread: self's. Blocks: no.
  * Errors: NULL: out of memory, or self is not the caller's. */
 KITH_API kith_chan *kith_chan_new(kith_self *self, size_t item_bytes, size_t capacity);
@@ -172,9 +173,9 @@ static inline kith_case kith_case_other_(enum kith_case_kind_ kind, kith_msg **m
  *
  * A channel that is closed (for a receive: and empty) makes its case ready. KITH_RECV_OK and
  * KITH_SEND_OK then fire with *status KITH_ECLOSED, and KITH_OK at all other times; so does
- * KITH_RECV(chan, NULL), which has no value to lose: there the close is a signal. For KITH_RECV with
- * a value and KITH_SEND, kith_select itself answers KITH_ECLOSED, so that nobody uses a value that
- * was never sent, or takes one for sent that was not. */
+ * KITH_RECV(chan, NULL), which has no value to lose: there the close is a signal. For KITH_RECV
+ * with a value and KITH_SEND, kith_select itself answers KITH_ECLOSED, so that nobody uses a value
+ * that was never sent, or takes one for sent that was not. */
 #define KITH_RECV(chan, item) kith_case_chan_(KITH_CASE_RECV_, (chan), (item), NULL, NULL)
 #define KITH_SEND(chan, item) kith_case_chan_(KITH_CASE_SEND_, (chan), NULL, (item), NULL)
 #define KITH_RECV_OK(chan, item, status)                                                           \
@@ -204,10 +205,10 @@ static inline kith_case kith_case_other_(enum kith_case_kind_ kind, kith_msg **m
 /* Waits until one of the cases can go on, does it, and returns its index; exactly one is done. Of
  * several that can, each is as likely. KITH_CASES stands for cases and count (at most
  * KITH_CASES_MAX).
- * Owns: as kith_chan_send and kith_chan_recv. Thread: co's. Blocks: until deadline; with KITH_NOWAIT
- * not at all. Errors, all negative: KITH_ETIMEOUT, KITH_ECLOSED (see above), KITH_ECANCELED,
- * KITH_ESHUTDOWN, KITH_EDEADLK, KITH_ENOMEM (for the deadline), KITH_EPERM, KITH_EINVAL; no case was
- * done then. */
+ * Owns: as kith_chan_send and kith_chan_recv. Thread: co's. Blocks: until deadline; with
+ * KITH_NOWAIT not at all. Errors, all negative: KITH_ETIMEOUT, KITH_ECLOSED (see above),
+ * KITH_ECANCELED, KITH_ESHUTDOWN, KITH_EDEADLK, KITH_ENOMEM (for the deadline), KITH_EPERM,
+ * KITH_EINVAL; no case was done then. */
 KITH_API KITH_MUST_CHECK int kith_select(kith_co *co, const kith_case *cases, size_t count,
                                          kith_time deadline);
 

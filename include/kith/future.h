@@ -90,8 +90,9 @@ KITH_API kith_future *kith_promise(kith_self *self);
 KITH_API kith_err kith_future_complete(kith_future *future, kith_err status, void *result);
 
 /* From now on the future owns its result until somebody takes it (asks for it in kith_await,
- * kith_timeout, kith_await_shielded, kith_future_result or a callback): drop(result) runs when the
- * future ends and nobody did. Without this a result is only a pointer. NULL for future does nothing.
+ * kith_timeout, kith_await_shielded or kith_future_result, or by a callback): drop(result) runs
+ * when the future ends and nobody did. Without this a result is only a pointer. NULL for future
+ * does nothing.
  * Thread: any that has a reference, one at a time; drop runs on any. Blocks: no. */
 KITH_API void kith_future_owns(kith_future *future, void (*drop)(void *result));
 
@@ -162,13 +163,13 @@ KITH_API KITH_MUST_CHECK kith_err kith_future_then(kith_self *self, kith_future 
 KITH_API kith_err kith_await(kith_co *co, kith_future *future, kith_time deadline, void **result);
 
 /* As kith_await, but the task goes on, too, when the awaiting fiber is canceled.
- * Owns, Thread, Blocks, Errors: as kith_await. */
+ * Owns, Blocks, Errors and Thread: as kith_await. */
 KITH_API kith_err kith_await_shielded(kith_co *co, kith_future *future, kith_time deadline,
                                       void **result);
 
 /* As kith_await, but at the deadline the task is canceled and its end is waited for; then this is
- * KITH_ETIMEOUT, however it ended. Owns, Thread, Errors: as kith_await. Blocks: until deadline, and
- * until the task has ended. */
+ * KITH_ETIMEOUT, however it ended.
+ * Owns, Errors and Thread: as kith_await. Blocks: until deadline, and until the task has ended. */
 KITH_API kith_err kith_timeout(kith_co *co, kith_future *future, kith_time deadline, void **result);
 
 /* ---- awaiting many ---- */
@@ -186,21 +187,21 @@ KITH_API kith_err kith_gather(kith_co *co, kith_future *const *futures, size_t n
                               kith_time deadline);
 
 /* As kith_gather, but a failure is not passed on and cancels nobody: KITH_OK when all have ended by
- * themselves. Owns, Thread, Blocks, Errors: as kith_gather. */
+ * themselves. Owns, Blocks, Errors and Thread: as kith_gather. */
 KITH_API kith_err kith_gather_all(kith_co *co, kith_future *const *futures, size_t n,
                                   kith_time deadline);
 
 /* Waits until all of n futures have ended, and cancels none of them.
- * Owns, Thread: as kith_gather. Blocks: until deadline.
+ * Owns and Thread: as kith_gather. Blocks: until deadline.
  * Errors: KITH_ETIMEOUT, KITH_ECANCELED, KITH_ESHUTDOWN, KITH_EDEADLK, KITH_ENOMEM, KITH_EPERM,
  * KITH_EINVAL. */
 KITH_API kith_err kith_wait_all(kith_co *co, kith_future *const *futures, size_t n,
                                 kith_time deadline);
 
-/* Waits until one of n futures has ended, and cancels none; *index says which (of several, the first
- * that ended; of those that had ended before the call, the first in the array). Takes time in
- * proportion to n: for one after the other there is kith_as_completed.
- * Owns, Thread: as kith_gather. Blocks: until deadline.
+/* Waits until one of n futures has ended, and cancels none; *index says which (of several, the
+ * first that ended; of those that had ended before the call, the first in the array). Takes time
+ * in proportion to n: for one after the other there is kith_as_completed.
+ * Owns and Thread: as kith_gather. Blocks: until deadline.
  * Errors: as kith_wait_all; KITH_EINVAL also if n is 0. */
 KITH_API kith_err kith_wait_first(kith_co *co, kith_future *const *futures, size_t n,
                                   kith_time deadline, size_t *index);

@@ -57,8 +57,8 @@ typedef struct kith_config {
     kith_time shutdown_ns;    /* how long kith_main waits for the actors to end; default 5 s */
     kith_allocator allocator; /* default: the C library's */
     bool no_stack_guards;     /* fibers' stacks without guard pages: for a million of them */
-    bool stack_report;        /* a fiber that overflows its stack is named on stderr, by a handler of
-                                 SIGSEGV and SIGBUS, which then passes the signal on to the handler
+    bool stack_report;        /* a fiber that overflows its stack is named on stderr, by a handler
+                                 of SIGSEGV and SIGBUS that passes every fault on to the handler
                                  that was there before; default: off (kith_main: always on) */
     bool no_stealing;         /* workers take no work from each other, stalled or not */
     bool debug;               /* reports handlers that last long, and results that nobody looks at */

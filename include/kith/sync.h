@@ -107,8 +107,8 @@ KITH_API kith_barrier *kith_barrier_new(kith_self *self, uint32_t parties);
 KITH_API void kith_barrier_free(kith_barrier *barrier);
 
 /* Waits until all parties are here. *leader (which may be NULL) is true for one of them, the last.
- * One that gives up (deadline, cancellation, shutdown) breaks the barrier: the others, and those who
- * come later, hear KITH_EBROKEN, until kith_barrier_reset.
+ * One that gives up (deadline, cancellation, shutdown), or comes canceled, breaks the barrier: the
+ * others, and those who come later, hear KITH_EBROKEN, until kith_barrier_reset.
  * Thread: co's. Blocks: until deadline. Errors: KITH_EBROKEN, and as kith_event_wait. */
 KITH_API kith_err kith_barrier_wait(kith_co *co, kith_barrier *barrier, kith_time deadline,
                                     bool *leader);
@@ -127,8 +127,8 @@ typedef struct kith_queue kith_queue;
  * Owns: the caller, to kith_queue_free. Thread: self's. Blocks: no.
  * Errors: NULL (out of memory, wrong thread, no room). */
 KITH_API kith_queue *kith_queue_new(kith_self *self, size_t room);
-/* Ends it; NULL does nothing. Items in it are only pointers: get them before, if they own something.
- * Owns: takes queue. Thread: any. Blocks: no. */
+/* Ends it; NULL does nothing. Items in it are only pointers: get them before, if they own
+ * something. Owns: takes queue. Thread: any. Blocks: no. */
 KITH_API void kith_queue_free(kith_queue *queue);
 
 /* Appends an item, waits while the queue is full.
@@ -146,14 +146,15 @@ KITH_API kith_err kith_queue_try_put(kith_self *self, kith_queue *queue, void *i
 KITH_API kith_err kith_queue_get(kith_co *co, kith_queue *queue, void **item, kith_time deadline);
 
 /* What was taken is done: once for each item that was taken.
- * Thread: self's. Blocks: no. Errors: KITH_EPERM, KITH_EINVAL (also: more are done than were put). */
+ * Thread: self's. Blocks: no.
+ * Errors: KITH_EPERM, KITH_EINVAL (also: nothing was taken that is not done). */
 KITH_API kith_err kith_queue_task_done(kith_self *self, kith_queue *queue);
 /* Waits until all that was put is done.
  * Thread: co's. Blocks: until deadline. Errors: as kith_event_wait. */
 KITH_API kith_err kith_queue_join(kith_co *co, kith_queue *queue, kith_time deadline);
 
-/* From now on nothing is put any more, and whoever waits for that hears KITH_ECLOSED; what is in the
- * queue can be taken. Closing twice is closing once.
+/* From now on nothing is put any more, and whoever waits for that hears KITH_ECLOSED; what is in
+ * the queue can be taken. Closing twice is closing once.
  * Thread: self's. Blocks: no. Errors: KITH_EPERM, KITH_EINVAL. */
 KITH_API kith_err kith_queue_close(kith_self *self, kith_queue *queue);
 /* How many items wait in it, at this moment. Thread: self's. Blocks: no. Errors: 0. */

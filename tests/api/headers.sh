@@ -43,7 +43,7 @@ KITH_THEN(clock_state, answered) { return status; }
 #ifdef __cplusplus
 static const kith_handler handlers[] = {
     KITH_HANDLER(clock_state, tick) KITH_HANDLER(clock_state, page) {NULL, NULL}};
-static const kith_behavior behavior = {"clock", sizeof(clock_state), handlers, NULL, NULL, NULL};
+static const kith_behavior behavior = {"clock", sizeof(clock_state), handlers, NULL, NULL, NULL, 0};
 #else
 static const kith_behavior behavior = {
     .name = "clock",

@@ -215,7 +215,7 @@ static void run(const char *name, unsigned threads, unsigned queue, kith_time id
     stress_limit(name);
     kith__store_seq(&ran, 0);
     kith__store_seq(&told_ran, 0);
-    struct world w = {NULL, (uint32_t)stress_times(2000)};
+    struct world w = {NULL, (uint32_t)stress_times(8000)};
     kith_config config = {.workers = 2,
                           .seed = test_seed() | 1,
                           .log = stress_log,

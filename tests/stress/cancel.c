@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Stress of cancellation: a hundred thousand fibers that wait in every way there is are canceled, in
- * every way there is.
+ * Stress of cancellation: a hundred thousand fibers that wait in every way there is are canceled,
+ * in every way there is.
  * Run by: the test driver; --seed N repeats the random choices, KITH_STRESS=N does more.
- * What it holds: cancellation reaches each suspended operation as KITH_ECANCELED, the clean-up of each
- *   fiber runs, no fiber outlives its scope, and neither memory (the sanitizer's part, and the
+ * What it holds: cancellation reaches each suspended operation as KITH_ECANCELED, the clean-up of
+ *   each fiber runs, no fiber outlives its scope, and neither memory (the sanitizer's part, and the
  *   counters below), nor messages, nor descriptors are lost.
- * Threads: the test's, attached, and three workers; half of the rounds cancel while the fibers still
- *   begin.
- * Why fewer at once under a sanitizer: ThreadSanitizer knows some 8,000 fibers, and AddressSanitizer
- *   maps memory of its own for each. What they miss in one round they do in several.
+ * Threads: the test's, attached, and three workers; half of the rounds cancel while the fibers
+ *   still begin.
+ * Why fewer at once under a sanitizer: ThreadSanitizer knows some 8,000 fibers, and
+ *   AddressSanitizer maps memory of its own for each. What they miss in one round they do in
+ *   several.
  */
 #include "tests/stress/stress.h"
 
@@ -26,7 +27,9 @@ KITH_MESSAGE_OWNING(parcel, { void *memory; });
 
 static KITH__ATOMIC(uint32_t) begun;
 static KITH__ATOMIC(uint32_t) ended;
-static KITH__ATOMIC(uint32_t) parcels;      /* that are somewhere */
+static KITH__ATOMIC(uint32_t) parcels; /* that are somewhere */
+static KITH__ATOMIC(uint32_t) sprouted;
+static KITH__ATOMIC(uint32_t) sprouts;      /* that have ended */
 static KITH__ATOMIC(uint32_t) leaves_first; /* a shutdown is what cancels */
 
 KITH_DROP(parcel)
@@ -451,7 +454,7 @@ static void in_rounds(const char *name, void (*cancel)(struct run *r, uint32_t n
     struct run r;
     stress_limit(name);
     REQUIRE(run_open(&r));
-    uint32_t all = ALL / (STRESS_SLOW < 10u ? 1u : 10u) * (uint32_t)test_env("KITH_STRESS", 1);
+    uint32_t all = ALL / (STRESS_SLOW < 10u ? 1u : 20u) * (uint32_t)test_env("KITH_STRESS", 1);
     for (uint32_t done = 0, round = 0; done < all; done += AT_ONCE, round++) {
         kith__store_seq(&begun, 0);
         kith__store_seq(&ended, 0);
@@ -477,6 +480,43 @@ static void by_scope(struct run *r, uint32_t n, bool wait)
 TEST(a_scope_is_canceled)
 {
     in_rounds("a_scope_is_canceled", by_scope);
+}
+
+/* Starts siblings until the scope is canceled. Each of them must hear of it. */
+static void sprout(kith_self *self, kith_co *co, void *arg)
+{
+    kith_ref ref;
+    while (kith_ref_error(ref = kith_scope_go(self, arg, child, &sprouts)) == KITH_OK) {
+        kith__add_rlx(&sprouted, 1);
+        if (kith_yield(co) != KITH_OK)
+            return;
+    }
+    CHECK_EQ(kith_ref_error(ref), KITH_ECANCELED);
+}
+
+TEST(a_scope_that_grows_is_canceled)
+{
+    struct run r;
+    stress_limit("a_scope_that_grows_is_canceled");
+    REQUIRE(run_open(&r));
+    for (uint64_t round = stress_times(500); round > 0 && test_failures == 0; round--) {
+        kith__store_seq(&sprouts, 0);
+        kith__store_seq(&sprouted, 0);
+        kith_scope *scope = kith_scope_new(r.co);
+        for (unsigned i = 0; i < 2 * WORKERS; i++) {
+            kith_fiber_options options = {.worker = i % WORKERS + 1};
+            kith_scope_go_with(r.self, scope, sprout, scope, &options);
+        }
+        while (kith__load_seq(&sprouted) < 10 * WORKERS)
+            sched_yield();
+        CHECK_EQ(kith_scope_cancel(r.self, scope), KITH_OK);
+        CHECK_EQ(kith_scope_leave(r.co, scope), KITH_OK);
+        uint32_t started = kith__load_seq(&sprouted);
+        uint32_t gone = kith__load_seq(&sprouts);
+        CHECK_EQ(gone, started);
+    }
+    shared_close(r.self);
+    run_close(&r);
 }
 
 static void by_deadline(struct run *r, uint32_t n, bool wait)

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Stress of fibers: they are born and die on several workers, and send, ask, watch and stop each other
- * meanwhile.
+ * Stress of fibers: they are born and die on several workers, and send, ask, watch and stop each
+ * other meanwhile.
  * Run by: the test driver; --seed N repeats the random choices, KITH_STRESS=N does more.
- * What it holds: F1 to F4 of csp/fiber.c and the contract of a wait (sched/co.h), as seen from outside:
- *   each fiber stays on its worker, each question has one outcome, the monitor's reason is the one that
- *   the fiber gave, each parcel is dropped once, and in the end nobody and nothing is left.
+ * What it holds: F1 to F4 of csp/fiber.c and the contract of a wait (sched/co.h), as seen from
+ *   outside: each fiber stays on its worker, each question has one outcome, the monitor's reason is
+ *   the one that the fiber gave, each parcel is dropped once, and in the end nobody and nothing is
+ *   left.
  * Threads: one to four workers, and the test's, attached, which sends to old references.
  */
 #include "tests/stress/stress.h"
@@ -249,7 +250,8 @@ static void pass_on(kith_self *self, kith_co *co, void *arg)
     }
 }
 
-/* Rings of fibers over all workers, through which several messages run at once; then all are canceled. */
+/* Rings of fibers over all workers, through which several messages run at once; then all are
+ * canceled. */
 TEST(messages_run_through_rings_of_fibers)
 {
     stress_limit("messages_run_through_rings_of_fibers");

@@ -17,11 +17,13 @@
 #define PARENTS 40u
 #define CHILDREN 12u
 #define SLOTS 16u
+#define FAMILIES 20u /* of a parent; then it waits to be canceled */
 
 static KITH__ATOMIC(uint64_t) results_made;
 static KITH__ATOMIC(uint64_t) results_ended;
 static KITH__ATOMIC(uint64_t) children_begun;
-static KITH__ATOMIC(kith_future *) slots[SLOTS]; /* promises that wait for a thread to complete them */
+static KITH__ATOMIC(
+    kith_future *) slots[SLOTS]; /* promises that wait for a thread to complete them */
 static KITH__ATOMIC(uint32_t) threads_end;
 
 /* ---- results ---- */
@@ -148,14 +150,15 @@ static void wait_for_thread(kith_self *self, kith_co *co)
 
 static kith_err parent(kith_self *self, kith_co *co, void *arg, void **result)
 {
+    kith_msg *msg;
     (void)arg;
     (void)result;
-    while (!kith_canceled(co)) {
+    for (unsigned i = 0; i < FAMILIES && !kith_canceled(co); i++) {
         family(self, co);
         wait_for_thread(self, co);
         kith_yield(co);
     }
-    return KITH_ECANCELED;
+    return kith_receive(co, KITH_FOREVER, &msg);
 }
 
 /* ---- threads ---- */

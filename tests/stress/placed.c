@@ -3,11 +3,11 @@
  * Stress of sched/placed.c: tasks that run on one worker, woken from everywhere.
  * Run by: the test driver; --seed N repeats the random choices, KITH_STRESS=N does more.
  * What it holds: PL2 and PL3 of sched/placed.c: each task that is sent to a worker is taken there
- *   once, those of one sender in order; who has taken a task owns all of it, its link too; no wake is
- *   lost, also when the worker is just going to sleep.
- * Threads: the first test has senders, and an owner without a loop; the second the test's, attached,
- *   and workers. The test's thread waits by looking, so that its next message can meet the worker
- *   anywhere between its turn and its sleep.
+ *   once, those of one sender in order; who has taken a task owns all of it, its link too; no wake
+ *   is lost, also when the worker is just going to sleep.
+ * Threads: the first test has senders, and an owner without a loop; the second the test's,
+ *   attached, and workers. The test's thread waits by looking, so that its next message can meet
+ *   the worker anywhere between its turn and its sleep.
  */
 #include "tests/stress/stress.h"
 

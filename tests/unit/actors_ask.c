@@ -5,6 +5,7 @@
  * Each test runs with 1, 2 and 4 workers (actors_common.h). An asker in the tests is a doer that is
  * told to ask; its continuation writes what it got to memory of the test's and tells the main thread.
  */
+#define LOOP_TOO
 #include "tests/unit/actors_common.h"
 
 KITH_MESSAGE(question, { long value; });

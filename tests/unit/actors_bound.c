@@ -534,3 +534,31 @@ TEST_ON_WORKERS(a_shutdown_ends_a_threads_wait)
     pthread_join(id, NULL);
     CHECK(o.err == KITH_ESHUTDOWN || o.err == KITH_EDEAD);
 }
+
+/* ---- select ---- */
+
+static void selects(kith_self *self, kith_co *co, void *arg)
+{
+    struct gate *gate = arg;
+    (void)self;
+    for (;;) {
+        kith_msg *msg;
+        int which = kith_select(co, KITH_CASES(KITH_MAIL(&msg)), KITH_FOREVER);
+        if (which < 0)
+            return;
+        kith__add_seq(&gate->reached, 1);
+    }
+}
+
+TEST_ON_WORKERS(what_a_select_takes_makes_room)
+{
+    struct gate gate = {0};
+    kith_fiber_options options = {.mailbox_max = MAX};
+    kith_ref ref = kith_go_with(e->self, selects, &gate, &options);
+    go_senders(e, ref, 100);
+    await_senders(e, KITH_OK);
+    while (kith__load_seq(&gate.reached) != SENDERS * 100)
+        sched_yield();
+    await_room(e, ref, MAX);
+    stop_and_wait(e, ref);
+}

@@ -132,14 +132,16 @@ static TEST_UNUSED kith_config env_config(struct env *e, unsigned workers)
     };
 }
 
-static TEST_UNUSED bool env_open_on(struct env *e, unsigned workers, kith_executor executor)
+/* at_home: home is another thread, and not this one. */
+static TEST_UNUSED bool env_open_on(struct env *e, unsigned workers, kith_executor executor,
+                                    bool at_home)
 {
     memset(e, 0, sizeof *e);
     e->executor = executor;
     pthread_mutex_init(&e->log.lock, NULL);
     e->workers = workers;
     kith_config config = env_config(e, workers);
-    kith_err err = kith_start(&config, &e->rt);
+    kith_err err = at_home ? home_start(&config, &e->rt) : kith_start(&config, &e->rt);
     CHECK_EQ(err, KITH_OK);
     if (err != KITH_OK)
         return false;
@@ -150,7 +152,7 @@ static TEST_UNUSED bool env_open_on(struct env *e, unsigned workers, kith_execut
 
 static TEST_UNUSED bool env_open(struct env *e, unsigned workers)
 {
-    return env_open_on(e, workers, KITH_POOL);
+    return env_open_on(e, workers, KITH_POOL, false);
 }
 
 /* Ends what env_open began; a test may have detached, or shut down, already. */
@@ -159,7 +161,7 @@ static TEST_UNUSED void env_close(struct env *e)
     if (e->self != NULL)
         CHECK_EQ(kith_detach(e->self), KITH_OK);
     if (e->rt != NULL)
-        CHECK_EQ(kith_shutdown(e->rt, PATIENCE), KITH_OK);
+        CHECK_EQ(home_shutdown(e->rt, PATIENCE), KITH_OK);
     CHECK(!log_has(&e->log, "messages were lost"));
     CHECK_EQ(parcels_open(), 0u);
     pthread_mutex_destroy(&e->log.lock);
@@ -192,22 +194,29 @@ static TEST_UNUSED void test_on_workers(void (*body)(struct env *e))
     }
 }
 
-static TEST_UNUSED void test_on_loop(void (*body)(struct env *e))
+static TEST_UNUSED void test_on_loop(void (*body)(struct env *e), bool at_home)
 {
     struct env *e = malloc(sizeof *e);
-    if (e != NULL && env_open_on(e, 1, KITH_LOOP)) {
+    if (e != NULL && env_open_on(e, 1, KITH_LOOP, at_home)) {
         body(e);
         env_close(e);
     }
     free(e);
 }
 
-/* A test with a runtime of 1, of 2 and of 4 workers; in scope: e. */
+/* A test with a runtime of 1, of 2 and of 4 workers; in scope: e. In a file that defines LOOP_TOO also
+ * on the loop executor, whose home is then a thread of its own (home.h). */
+#ifdef LOOP_TOO
+#define TEST_AT_HOME(body) test_on_loop((body), true)
+#else
+#define TEST_AT_HOME(body) ((void)0)
+#endif
 #define TEST_ON_WORKERS(name)                                                                      \
     static void name##_body(struct env *e);                                                        \
     TEST(name)                                                                                     \
     {                                                                                              \
         test_on_workers(name##_body);                                                              \
+        TEST_AT_HOME(name##_body);                                                                 \
     }                                                                                              \
     static void name##_body(struct env *e)
 
@@ -217,7 +226,7 @@ static TEST_UNUSED void test_on_loop(void (*body)(struct env *e))
     TEST(name)                                                                                     \
     {                                                                                              \
         test_on_workers(name##_body);                                                              \
-        test_on_loop(name##_body);                                                                 \
+        test_on_loop(name##_body, false);                                                          \
     }                                                                                              \
     static void name##_body(struct env *e)
 
@@ -226,7 +235,7 @@ static TEST_UNUSED void test_on_loop(void (*body)(struct env *e))
     static void name##_body(struct env *e);                                                        \
     TEST(name)                                                                                     \
     {                                                                                              \
-        test_on_loop(name##_body);                                                                 \
+        test_on_loop(name##_body, false);                                                          \
     }                                                                                              \
     static void name##_body(struct env *e)
 

@@ -5,6 +5,7 @@
  * Each test runs with 1, 2 and 4 workers (actors_common.h). The main thread is a watcher too: it is
  * told by messages, as actors are.
  */
+#define LOOP_TOO
 #include "tests/unit/actors_common.h"
 
 KITH_MESSAGE(unknown, { char none; });

@@ -5,6 +5,7 @@
  *
  * Each test runs with 1, 2 and 4 workers (actors_common.h). What ends how often: actors_drop.c.
  */
+#define LOOP_TOO
 #include "tests/unit/actors_common.h"
 
 KITH_MESSAGE(blank, { char none; });

@@ -6,6 +6,7 @@
  * Each test runs with 1, 2 and 4 workers (actors_common.h). What an actor does is written to memory
  * of the test's; the death of the actor, which the test waits for, publishes it.
  */
+#define LOOP_TOO
 #include "tests/unit/actors_common.h"
 
 /* What the hooks of an observed actor saw. */

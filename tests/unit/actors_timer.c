@@ -6,6 +6,7 @@
  * and in which order things come, never how late. To say that something does not come any more, a
  * test waits for something else that is due later.
  */
+#define LOOP_TOO
 #include "tests/unit/actors_common.h"
 
 KITH_MESSAGE(tick, {

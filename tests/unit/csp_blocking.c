@@ -547,11 +547,11 @@ struct opener {
     struct kith_runtime *rt;
 };
 
-/* Opens the gate when the shutdown has begun. */
+/* Opens the gate when the shutdown has refused what waits: only the call at the gate is left. */
 static void *opener_main(void *arg)
 {
     const struct opener *o = arg;
-    while (kith__load_seq(&o->rt->shutting_down) == 0)
+    while (kith__load_seq(&o->rt->outside) != 1)
         sched_yield();
     gate_open(o->gate);
     return NULL;
@@ -567,9 +567,9 @@ TEST_ON_POOL(a_shutdown_refuses_what_waits_and_waits_for_what_runs, 1, 0, 0)
     kith_ref ref = kith_spawn(e->self, &doer, NULL);
     CHECK_EQ(do_in(e, ref, do_send_at_gate, &gate), KITH_OK);
     await_reached(&gate, 1);
-    kith_go(e->self, refused_fiber, &told);
-    await_calls(e, 2);
     CHECK_EQ(kith_blocking_send(e->self, count, NULL, NULL), KITH_OK);
+    kith_go(e->self, refused_fiber, &told);
+    await_calls(e, 3);
     struct opener o = {&gate, e->rt};
     REQUIRE(pthread_create(&id, NULL, opener_main, &o) == 0);
     shut_down(e);

@@ -3,6 +3,8 @@
  * Channels: every operation and its errors, order, close, deadlines, cancellation, and random
  * operations beside a sequential model.
  */
+#include "csp/chan.h"
+
 #include "actors_common.h"
 #include "base/random.h"
 
@@ -254,7 +256,7 @@ static void send_one(kith_self *self, kith_co *co, void *arg)
     kith__store_seq(&a->ended, 1);
 }
 
-static void await(KITH__ATOMIC(int) *flag)
+static void await(KITH__ATOMIC(int) * flag)
 {
     while (kith__load_seq(flag) == 0)
         sched_yield();
@@ -290,12 +292,16 @@ static void recv_one(kith_self *self, kith_co *co, void *arg)
     kith__store_seq(&a->ended, 1);
 }
 
-/* The fiber waits in the channel: its flag says who. */
-static void await_waiter(struct args *a, kith_fiber_fn *fn)
+/* Until somebody waits in the channel: `who` is a bit of its state. */
+static void await_waiter(kith_chan *chan, uint32_t who)
 {
-    await(&a->ready);
-    settle(a->e, kith_spawn(a->e->self, &doer, NULL));
-    (void)fn;
+    while ((kith__load_seq(&chan->state) & who) == 0)
+        sched_yield();
+}
+
+static uint32_t who_is(kith_fiber_fn *fn)
+{
+    return fn == send_one ? KITH__CHAN_SENDERS : KITH__CHAN_RECEIVERS;
 }
 
 static void wait_and_close(struct env *e, kith_fiber_fn *fn, size_t capacity)
@@ -307,7 +313,7 @@ static void wait_and_close(struct env *e, kith_fiber_fn *fn, size_t capacity)
         for (size_t i = 0; i < capacity; i++)
             CHECK_EQ(kith_chan_try_send(e->self, a.chan, &v), KITH_OK);
     go(e, fn, &a);
-    await_waiter(&a, fn);
+    await_waiter(a.chan, who_is(fn));
     CHECK_EQ(kith_chan_close(a.chan), KITH_OK);
     await(&a.ended);
     CHECK_EQ(a.err, KITH_ECLOSED);
@@ -329,7 +335,7 @@ static void cancel_waiting(struct env *e, kith_fiber_fn *fn)
     struct args a = {.e = e, .value = 9};
     a.chan = kith_chan_new(e->self, sizeof(uint64_t), 0);
     kith_ref ref = kith_go(e->self, fn, &a);
-    await_waiter(&a, fn);
+    await_waiter(a.chan, who_is(fn));
     CHECK_EQ(kith_stop(e->self, ref), KITH_OK);
     await(&a.ended);
     CHECK_EQ(a.err, KITH_ECANCELED);
@@ -380,6 +386,53 @@ TEST_ON_WORKERS(a_fiber_that_only_looks_hears_that_it_is_canceled)
     await(&a.ended);
     CHECK_EQ(a.err, KITH_ECANCELED);
     kith_chan_drop(a.chan);
+}
+
+/* ---- nobody is overtaken ---- */
+
+TEST_ON_WORKERS(room_is_for_the_sender_that_waits)
+{
+    struct args a = {.e = e, .chan = kith_chan_new(e->self, sizeof(uint64_t), 1), .value = 2};
+    uint64_t v = 1;
+    CHECK_EQ(kith_chan_try_send(e->self, a.chan, &v), KITH_OK);
+    go(e, send_one, &a);
+    await_waiter(a.chan, KITH__CHAN_SENDERS);
+    CHECK_EQ(kith_chan_recv(e->co, a.chan, &v, KITH_NOWAIT), KITH_OK);
+    CHECK_EQ(v, 1u);
+    CHECK_EQ(kith_chan_count(a.chan), 1u);
+    CHECK_EQ(kith_chan_try_send(e->self, a.chan, &v), KITH_EAGAIN);
+    CHECK_EQ(kith_chan_recv(e->co, a.chan, &v, KITH_NOWAIT), KITH_OK);
+    CHECK_EQ(v, 2u);
+    await(&a.ended);
+    CHECK_EQ(a.err, KITH_OK);
+    join(e);
+    kith_chan_drop(a.chan);
+}
+
+TEST_ON_WORKERS(who_waits_first_receives_first)
+{
+    struct args a[3];
+    kith_chan *chan = kith_chan_new(e->self, sizeof(uint64_t), 0);
+    memset(a, 0, sizeof a);
+    for (int i = 0; i < 3; i++) {
+        a[i].chan = chan;
+        go_on(e, (unsigned)i, recv_one, &a[i]);
+        size_t waiting = 0;
+        while (waiting < (size_t)i + 1) { /* under the lock: how many wait by now */
+            struct kith__ctx *ctx = kith__ctx_here;
+            kith__chan_enter(chan, ctx);
+            const struct kith__waiter *w = chan->receivers.first;
+            for (waiting = w != NULL; w != NULL && (w = w->next) != chan->receivers.first;)
+                waiting++;
+            kith__chan_leave(chan, ctx);
+        }
+    }
+    for (uint64_t i = 0; i < 3; i++)
+        CHECK_EQ(kith_chan_send(e->co, chan, &i, KITH_NOWAIT), KITH_OK);
+    join(e);
+    for (uint64_t i = 0; i < 3; i++)
+        CHECK_EQ(a[i].value, i);
+    kith_chan_drop(chan);
 }
 
 /* ---- handlers try ---- */
@@ -468,4 +521,3 @@ TEST_ON_WORKERS(random_operations_beside_a_model)
         kith_chan_drop(chan);
     }
 }
-

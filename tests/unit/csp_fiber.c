@@ -23,14 +23,6 @@ static kith_err run(struct env *e, kith_fiber_fn *fn, void *arg)
     return run_with(e, fn, arg, NULL);
 }
 
-/* A monitor that comes after the death tells only that there was one. */
-static void await_end(struct env *e, kith_ref fiber)
-{
-    CHECK_EQ(kith_monitor(e->self, fiber), KITH_OK);
-    kith_err reason = await_down(e, fiber);
-    CHECK(reason == KITH_OK || reason == KITH_EDEAD);
-}
-
 static void await(KITH__ATOMIC(int) * word, int value)
 {
     while (kith__load_seq(word) < value)
@@ -97,12 +89,13 @@ TEST_ON_WORKERS(options_are_what_the_fiber_sees)
     struct seen b = {0};
     kith_ref parent = kith_spawn(e->self, &doer, NULL);
     kith_fiber_options options = {.parent = parent, .worker = e->workers};
-    kith_ref ref = kith_go_with(e->self, look, &a, &options);
-    await_end(e, ref);
+    kith_scope *scope = kith_scope_new(e->co);
+    kith_ref ref = kith_scope_go_with(e->self, scope, look, &a, &options);
+    CHECK_EQ(kith_scope_leave(e->co, scope), KITH_OK);
     CHECK_EQ(a.self.bits, ref.bits);
     CHECK_EQ(a.parent.bits, parent.bits);
     options.parent = (kith_ref){0};
-    await_end(e, kith_go_with(e->self, look, &b, &options));
+    CHECK_EQ(run_with(e, look, &b, &options), KITH_OK);
     CHECK_EQ(b.parent.bits, kith_self_ref(e->self).bits);
     CHECK(pthread_equal(a.thread, b.thread));
     CHECK_EQ(kith__load_seq(&a.times), 1);

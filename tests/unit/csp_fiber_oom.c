@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Fibers, scopes and generators when memory runs out: a script is run again and again, and each time
- * another allocation fails, until a run needs no further one.
+ * Fibers, scopes and generators when memory runs out: a script is run again and again, and each
+ * time another allocation fails, until a run needs no further one.
  *
- * Invariants, of every run: a call that fails says KITH_ENOMEM (or NULL, where that is its error); a
- * scope is left nevertheless, and nobody outlives it; nothing leaks, and free is told the size that was
- * allocated; the runtime shuts down.
- * Threads: the allocator is called by all, so which call meets the n-th allocation differs from run to
- * run; the invariants do not. (The stacks themselves are mapped, not allocated: only their records
- * and what else a fiber needs are.) Built with KITH_MALLOC=1 every message is an allocation, so the
- * timers of deadlines are met one by one, too.
+ * Invariants, of every run: a call that fails says KITH_ENOMEM (or NULL, where that is its error);
+ * a scope is left nevertheless, and nobody outlives it; nothing leaks, and free is told the size
+ * that was allocated; the runtime shuts down.
+ * Threads: the allocator is called by all, so which call meets the n-th allocation differs from run
+ * to run; the invariants do not. (The stacks themselves are mapped, not allocated: only their
+ * records and what else a fiber needs are.) Built with KITH_MALLOC=1 every message is an
+ * allocation, so the timers of deadlines are met one by one, too.
  */
 #include "tests/unit/actors_common.h"
 

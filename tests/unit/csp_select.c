@@ -15,7 +15,7 @@ static kith_chan *chan_of(struct env *e, size_t capacity)
     return kith_chan_new(e->self, sizeof(int), capacity);
 }
 
-static void await(KITH__ATOMIC(int) *flag)
+static void await(KITH__ATOMIC(int) * flag)
 {
     while (kith__load_seq(flag) == 0)
         sched_yield();
@@ -48,10 +48,12 @@ TEST_ON_WORKERS(times)
     kith_time soon = kith_in(KITH_MS);
     CHECK_EQ(kith_select(e->co, KITH_CASES(KITH_RECV(a, &v), KITH_AFTER(soon)), KITH_FOREVER), 1);
     CHECK(kith_now() >= soon);
-    CHECK_EQ(kith_select(e->co, KITH_CASES(KITH_AFTER(KITH_FOREVER), KITH_AFTER(soon)), KITH_NOWAIT), 1);
+    CHECK_EQ(
+        kith_select(e->co, KITH_CASES(KITH_AFTER(KITH_FOREVER), KITH_AFTER(soon)), KITH_NOWAIT), 1);
     soon = kith_in(KITH_MS); /* both at once: the case */
     CHECK_EQ(kith_select(e->co, KITH_CASES(KITH_AFTER(soon)), soon), 0);
-    CHECK_EQ(kith_select(e->co, KITH_CASES(KITH_AFTER(KITH_FOREVER)), kith_in(KITH_MS)), KITH_ETIMEOUT);
+    CHECK_EQ(kith_select(e->co, KITH_CASES(KITH_AFTER(KITH_FOREVER)), kith_in(KITH_MS)),
+             KITH_ETIMEOUT);
     CHECK_EQ(kith_select(e->co, NULL, 0, kith_in(KITH_MS)), KITH_ETIMEOUT);
     kith_chan_drop(a);
 }
@@ -69,7 +71,8 @@ TEST_ON_WORKERS(mail)
     kith_ref actor = kith_spawn(e->self, &doer, NULL);
     kith_msg *msg = (kith_msg *)(void *)e;
     int v;
-    CHECK_EQ(kith_select(e->co, KITH_CASES(KITH_RECV(a, &v), KITH_MAIL(&msg)), KITH_NOWAIT), KITH_ETIMEOUT);
+    CHECK_EQ(kith_select(e->co, KITH_CASES(KITH_RECV(a, &v), KITH_MAIL(&msg)), KITH_NOWAIT),
+             KITH_ETIMEOUT);
     CHECK(msg == NULL);
     for (int round = 0; round < 20; round++) {
         do_later(e, actor, do_send_number, &here);
@@ -94,9 +97,11 @@ TEST_ON_WORKERS(null_channels_are_never_ready)
     int v = 1;
     CHECK_EQ(kith_select(e->co, KITH_CASES(KITH_RECV(NULL, &v), KITH_SEND(NULL, &v)), KITH_NOWAIT),
              KITH_ETIMEOUT);
-    CHECK_EQ(kith_select(e->co, KITH_CASES(KITH_RECV(NULL, &v), KITH_SEND(NULL, &v)), kith_in(KITH_MS)),
-             KITH_ETIMEOUT);
-    CHECK_EQ(kith_select(e->co, KITH_CASES(KITH_RECV(NULL, &v), KITH_SEND(a, &v)), KITH_FOREVER), 1);
+    CHECK_EQ(
+        kith_select(e->co, KITH_CASES(KITH_RECV(NULL, &v), KITH_SEND(NULL, &v)), kith_in(KITH_MS)),
+        KITH_ETIMEOUT);
+    CHECK_EQ(kith_select(e->co, KITH_CASES(KITH_RECV(NULL, &v), KITH_SEND(a, &v)), KITH_FOREVER),
+             1);
     kith_chan_drop(a);
 }
 
@@ -128,16 +133,21 @@ TEST_ON_WORKERS(closed_channels)
     CHECK_EQ(kith_chan_try_send(e->self, a, &v), KITH_OK);
     CHECK_EQ(kith_chan_close(a), KITH_OK);
     v = 0;
-    CHECK_EQ(kith_select(e->co, KITH_CASES(KITH_RECV(open, &v), KITH_RECV_OK(a, &v, &status)), PATIENCE), 1);
+    CHECK_EQ(
+        kith_select(e->co, KITH_CASES(KITH_RECV(open, &v), KITH_RECV_OK(a, &v, &status)), PATIENCE),
+        1);
     CHECK_EQ(v, 3);
     CHECK_EQ(status, KITH_OK);
-    CHECK_EQ(kith_select(e->co, KITH_CASES(KITH_RECV(open, &v), KITH_RECV_OK(a, &v, &status)), PATIENCE), 1);
+    CHECK_EQ(
+        kith_select(e->co, KITH_CASES(KITH_RECV(open, &v), KITH_RECV_OK(a, &v, &status)), PATIENCE),
+        1);
     CHECK_EQ(status, KITH_ECLOSED);
     status = KITH_OK;
     CHECK_EQ(kith_select(e->co, KITH_CASES(KITH_SEND_OK(a, &v, &status)), PATIENCE), 0);
     CHECK_EQ(status, KITH_ECLOSED);
     CHECK_EQ(kith_select(e->co, KITH_CASES(KITH_RECV(open, &v), KITH_RECV(a, NULL)), PATIENCE), 1);
-    CHECK_EQ(kith_select(e->co, KITH_CASES(KITH_RECV(open, &v), KITH_RECV(a, &v)), PATIENCE), KITH_ECLOSED);
+    CHECK_EQ(kith_select(e->co, KITH_CASES(KITH_RECV(open, &v), KITH_RECV(a, &v)), PATIENCE),
+             KITH_ECLOSED);
     CHECK_EQ(kith_select(e->co, KITH_CASES(KITH_SEND(a, &v)), PATIENCE), KITH_ECLOSED);
     CHECK_EQ(v, 3);
     kith_chan_drop(a);

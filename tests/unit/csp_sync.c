@@ -190,8 +190,10 @@ TEST_ON_WORKERS(a_mutex_is_waited_for)
     kith_mutex *m = kith_mutex_new(e->self);
     kith_future *holder = kith_async(e->co, holds, m);
     struct waits w = {.wait = mutex_only_lock, .object = m};
-    while (kith_mutex_lock(e->co, m, KITH_NOWAIT) == KITH_OK)
+    while (kith_mutex_lock(e->co, m, KITH_NOWAIT) == KITH_OK) {
         CHECK_EQ(kith_mutex_unlock(e->self, m), KITH_OK);
+        kith_yield(e->co);
+    }
     check_waits(e, &w);
     CHECK_EQ(kith_mutex_unlock(e->self, m), KITH_EPERM);
     CHECK(kith_future_cancel(holder));

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * A runtime whose home is a thread of its own: so a test that was written for a pool, whose main thread
- * blocks and holds handlers at gates, also runs on the loop executor.
+ * A runtime whose home is a thread of its own: so a test that was written for a pool, whose main
+ * thread blocks and holds handlers at gates, also runs on the loop executor.
  *
- * Used by the tests' environments (actors_common.h, io_net.h). With KITH_POOL both calls are kith's own.
+ * Used by the tests' environments (actors_common.h, io_net.h). With KITH_POOL both calls are kith's
+ * own.
  *
  * Invariants: one such runtime at a time; home_shutdown is called by the thread that started it.
  * Threads: home runs the loop until it is told to shut down, and goes on if that times out.

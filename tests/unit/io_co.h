@@ -15,6 +15,8 @@
 
 KITH_MESSAGE(reached, { int step; });
 
+static KITH__ATOMIC(uint32_t) co_fibers_left;
+
 /* The fiber is dead: what it owned is gone. */
 static TEST_UNUSED void await_end(struct net *net, kith_ref fiber)
 {
@@ -23,6 +25,7 @@ static TEST_UNUSED void await_end(struct net *net, kith_ref fiber)
     CHECK_EQ((int)kith_monitor(net->self, fiber), 0);
     if (kith_receive_only(net->co, kith_down, PATIENCE, &msg) != KITH_OK)
         FAIL("a fiber does not end");
+    (void)kith__add_seq(&co_fibers_left, 0); /* a kith_down of one who was dead says nothing more */
 }
 
 typedef void body_fn(kith_self *self, kith_co *co, struct net *net);
@@ -36,6 +39,7 @@ static TEST_UNUSED void body_fiber(kith_self *self, kith_co *co, void *arg)
 {
     const struct body_arg *body = arg;
     body->fn(self, co, body->net);
+    kith__add_seq(&co_fibers_left, 1);
 }
 
 static TEST_UNUSED void on_cos(body_fn *fn)
@@ -159,6 +163,31 @@ static TEST_UNUSED kith_err co_write(kith_co *co, kith_sock sock, size_t n, size
     kith_err err = kith_write(co, sock, bytes, n, deadline);
     free(bytes);
     return err;
+}
+
+/* What a helper fiber does while the body waits: with one worker, only then. */
+struct help {
+    int peer;
+    size_t n;
+    void (*fn)(int peer);
+};
+
+static TEST_UNUSED void helper(kith_self *self, kith_co *co, void *arg)
+{
+    struct help *help = arg;
+    (void)self;
+    (void)co;
+    if (help->n > 0)
+        peer_send(help->peer, help->n, 0);
+    if (help->fn != NULL)
+        help->fn(help->peer);
+}
+
+static TEST_UNUSED void help_with(kith_self *self, int peer, size_t n, void (*fn)(int peer))
+{
+    struct help help = {peer, n, fn};
+    kith_fiber_options options = {.arg_bytes = sizeof help};
+    CHECK_EQ((int)kith_ref_error(kith_go_with(self, helper, &help, &options)), 0);
 }
 
 /* A byte there and back. */

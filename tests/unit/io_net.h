@@ -18,6 +18,7 @@
 #define KITH_TESTS_UNIT_IO_NET_H
 
 #include "base/atomic.h"
+#include "tests/unit/home.h"
 #include "tests/unit/test.h"
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -318,17 +319,23 @@ static TEST_UNUSED kith_ref net_port(struct net *net)
     return port;
 }
 
+static unsigned net_workers TEST_UNUSED = 2;
+static kith_executor net_executor TEST_UNUSED; /* io_backends.h */
+static kith_poller net_poller TEST_UNUSED;
+
 static TEST_UNUSED bool net_begin(struct net *net)
 {
     *net = (struct net){.descriptors = net_descriptors()};
     kith__store_rlx(&net_errors_logged, 0);
     kith__store_rlx(&net_pauses_logged, 0);
     kith_config config = {
-        .workers = 2,
+        .workers = net_workers,
+        .executor = net_executor,
+        .poller = net_poller,
         .log = net_log,
         .allocator = {net_alloc, net_free, NULL},
     };
-    kith_err err = kith_start(&config, &net->rt);
+    kith_err err = home_start(&config, &net->rt);
     if (err == KITH_OK)
         err = kith_attach(net->rt, &net->self, &net->co);
     CHECK_EQ((int)err, 0);
@@ -340,7 +347,7 @@ static TEST_UNUSED bool net_begin(struct net *net)
 static TEST_UNUSED void net_end(struct net *net)
 {
     CHECK_EQ((int)kith_detach(net->self), 0);
-    CHECK_EQ((int)kith_shutdown(net->rt, kith_in(NET_WAIT)), 0);
+    CHECK_EQ((int)home_shutdown(net->rt, kith_in(NET_WAIT)), 0);
     CHECK_EQ(kith__load_rlx(&net_errors_logged), 0);
     CHECK_EQ(kith__load_rlx(&net_bytes_out), 0);
     CHECK_EQ(net_descriptors(), net->descriptors);

@@ -438,6 +438,8 @@ TEST(a_reset_is_not_over)
 /* S8 in socket.c: kith_given is heard before what the giver said after it, and before input. */
 TEST(kith_given_keeps_its_place)
 {
+    if (net_executor == KITH_LOOP)
+        return; /* one actor is held while another runs */
     struct net net;
     struct link link;
     REQUIRE(net_begin(&net));
@@ -472,6 +474,8 @@ TEST(a_reset_closes)
 
 TEST(a_reset_closes_what_is_not_read)
 {
+    if (net_poller == KITH_SELECT)
+        return; /* it knows no hang-up */
     struct net net;
     struct link link;
     REQUIRE(net_begin(&net));
@@ -501,6 +505,8 @@ TEST(a_reset_in_the_middle_of_output)
 
 TEST(a_reset_after_the_end)
 {
+    if (net_poller == KITH_SELECT)
+        return; /* it knows no hang-up */
     struct net net;
     struct link link;
     REQUIRE(net_begin(&net));

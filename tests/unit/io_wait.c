@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Sockets of fibers and of attached threads (io/wait.c): kith_read, kith_write, kith_accept, kith_dial.
- * Handing them over is io_hand.c's.
+ * Sockets of fibers and of attached threads (io/wait.c): kith_read, kith_write, kith_accept,
+ * kith_dial. Handing them over is io_hand.c's, selects are io_ready.c's.
  */
-#include "sched/co.h"
 #include "tests/unit/io_co.h"
 #include <sys/resource.h>
 
@@ -89,31 +88,6 @@ TEST_ON_COS(reads_what_there_is)
     CHECK_EQ((int)co_write(co, ends.sock, 100, 3, PATIENCE), 0);
     peer_expect(ends.peer, 100, 3);
     ends_close(self, &ends);
-}
-
-/* What a helper fiber does while the body waits: with one worker, only then. */
-struct help {
-    int peer;
-    size_t n;
-    void (*fn)(int peer);
-};
-
-static void helper(kith_self *self, kith_co *co, void *arg)
-{
-    struct help *help = arg;
-    (void)self;
-    (void)co;
-    if (help->n > 0)
-        peer_send(help->peer, help->n, 0);
-    if (help->fn != NULL)
-        help->fn(help->peer);
-}
-
-static void help_with(kith_self *self, int peer, size_t n, void (*fn)(int peer))
-{
-    struct help help = {peer, n, fn};
-    kith_fiber_options options = {.arg_bytes = sizeof help};
-    CHECK_EQ((int)kith_ref_error(kith_go_with(self, helper, &help, &options)), 0);
 }
 
 static void peer_finish(int peer)
@@ -533,6 +507,8 @@ static void *shutdown_thread(void *arg)
 
 TEST(a_thread_hears_of_the_shutdown)
 {
+    if (net_executor == KITH_LOOP)
+        return; /* only home may shut it down */
     struct net net;
     struct ends ends;
     pthread_t thread;
@@ -636,68 +612,4 @@ TEST_DRIVEN(not_the_owner)
     await_end(net, kith_go(net->self, stranger, &ends));
     co_lives(net->co, ends.sock, ends.peer);
     ends_close(net->self, &ends);
-}
-
-/* ---- what a select asks ---- */
-
-static void ready_both(kith_co *co, const struct kith__readiness *io, const struct ends *ends)
-{
-    CHECK_EQ((int)io->check(co, ends->listener.bits, KITH__READY_READ), (int)KITH_EAGAIN);
-    CHECK_EQ((int)io->check(co, ends->sock.bits, KITH__READY_READ), (int)KITH_EAGAIN);
-    CHECK_EQ((int)io->check(co, ends->sock.bits, KITH__READY_WRITE), 0);
-    CHECK_EQ((int)io->check(co, ends->sock.bits, KITH__READY_READ | KITH__READY_WRITE), 0);
-    CHECK_EQ((int)io->check(co, 1, KITH__READY_READ), (int)KITH_EBADREF);
-    io->want(co, 1, KITH__READY_READ, true); /* nobody's: nothing */
-}
-
-/* Want, check, wait; with a sifting between: no edge is lost. */
-TEST_ON_COS(readiness)
-{
-    struct ends ends;
-    const struct kith__readiness *io = net->rt->readiness;
-    REQUIRE(ends_open(self, co, &ends));
-    ready_both(co, io, &ends);
-    for (int i = 0; i < 20; i++) {
-        co->woke &= ~(uint32_t)KITH__WOKE_IO;
-        io->want(co, ends.sock.bits, KITH__READY_READ, true);
-        CHECK_EQ((int)io->check(co, ends.sock.bits, KITH__READY_READ), (int)KITH_EAGAIN);
-        help_with(self, ends.peer, 9, NULL);
-        if (i % 2 == 1)
-            CHECK_EQ((int)kith_sleep(co, kith_in(KITH_MS)), 0); /* sifts what comes until then */
-        CHECK_EQ((int)kith__co_wait(co, KITH__WOKE_IO, PATIENCE, "test", NULL), 0);
-        CHECK_EQ((int)io->check(co, ends.sock.bits, KITH__READY_READ), 0);
-        io->want(co, ends.sock.bits, KITH__READY_READ, false);
-        CHECK(co_expect(co, ends.sock, 9, 0));
-    }
-    ends_close(self, &ends);
-}
-
-static void *drain_thread(void *arg)
-{
-    char bytes[65536];
-    while (recv(*(int *)arg, bytes, sizeof bytes, 0) > 0)
-        ;
-    return NULL;
-}
-
-TEST_ON_COS(readiness_to_write)
-{
-    struct ends ends;
-    const struct kith__readiness *io = net->rt->readiness;
-    pthread_t thread;
-    REQUIRE(ends_open(self, co, &ends));
-    do /* the system takes some more after a while */
-        CHECK_EQ((int)co_write(co, ends.sock, MUCH, 0, KITH_NOWAIT), (int)KITH_ETIMEOUT);
-    while (io->check(co, ends.sock.bits, KITH__READY_WRITE) == KITH_OK);
-    co->woke &= ~(uint32_t)KITH__WOKE_IO;
-    io->want(co, ends.sock.bits, KITH__READY_WRITE, true);
-    shutdown(ends.peer, SHUT_WR); /* an edge, but not the one */
-    REQUIRE(pthread_create(&thread, NULL, drain_thread, &ends.peer) == 0);
-    CHECK_EQ((int)kith__co_wait(co, KITH__WOKE_IO, PATIENCE, "test", NULL), 0);
-    CHECK_EQ((int)io->check(co, ends.sock.bits, KITH__READY_WRITE), 0);
-    io->want(co, ends.sock.bits, KITH__READY_WRITE, false);
-    CHECK_EQ((int)kith_close(self, ends.sock), 0);
-    CHECK_EQ((int)kith_close(self, ends.listener), 0);
-    pthread_join(thread, NULL);
-    close(ends.peer);
 }

@@ -26,7 +26,7 @@ KITH_ON(account, get_balance)
 static const kith_handler handlers[] = {KITH_HANDLER(account, deposit)
                                             KITH_HANDLER(account, get_balance){NULL, NULL}};
 
-static const kith_behavior behavior = {"account", sizeof(account), handlers, NULL, NULL, NULL};
+static const kith_behavior behavior = {"account", sizeof(account), handlers, NULL, NULL, NULL, 0};
 
 static void teller(kith_self *self, kith_co *co, void *arg)
 {
