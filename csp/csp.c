@@ -9,22 +9,33 @@
  */
 #include "csp/csp.h"
 #include "base/alloc.h"
+#include "csp/fiber.h"
+
+/* What each worker has. */
+static kith_err workers_open(struct kith_runtime *rt)
+{
+    struct kith__csp *csp = rt->csp;
+    uint32_t n = rt->worker_count;
+    csp->caches = kith__alloc_zero(&rt->allocator, n * sizeof *csp->caches, 64);
+    csp->fibers = kith__alloc_zero(&rt->allocator, n * sizeof *csp->fibers, 64);
+    if (csp->caches == NULL || csp->fibers == NULL)
+        return KITH_ENOMEM;
+    for (uint32_t i = 0; i < n; i++)
+        kith__fibers_init(rt, i, &csp->fibers[i]);
+    return KITH_OK;
+}
 
 kith_err kith__csp_open(struct kith_runtime *rt)
 {
     struct kith__csp *csp = kith__alloc_zero(&rt->allocator, sizeof *csp, 64);
     if (csp == NULL)
         return KITH_ENOMEM;
-    size_t bytes = rt->worker_count * sizeof *csp->caches;
-    csp->caches = kith__alloc_zero(&rt->allocator, bytes, 64);
-    if (csp->caches == NULL) {
-        kith__free(&rt->allocator, csp, sizeof *csp);
-        return KITH_ENOMEM;
-    }
+    rt->csp = csp;
     pthread_mutex_init(&csp->lock, NULL);
     kith__stacks_open(&csp->stacks, &rt->allocator, !rt->config.no_stack_guards);
-    rt->csp = csp;
-    kith_err err = kith__overflow_open(rt);
+    kith_err err = workers_open(rt);
+    if (err == KITH_OK)
+        err = kith__overflow_open(rt);
     if (err != KITH_OK)
         kith__csp_close(rt);
     return err;
@@ -52,6 +63,7 @@ void kith__csp_close(struct kith_runtime *rt)
     kith__stacks_close(&csp->stacks);
     pthread_mutex_destroy(&csp->lock);
     kith__free(&rt->allocator, csp->caches, rt->worker_count * sizeof *csp->caches);
+    kith__free(&rt->allocator, csp->fibers, rt->worker_count * sizeof *csp->fibers);
     kith__free(&rt->allocator, csp, sizeof *csp);
     rt->csp = NULL;
 }

@@ -24,11 +24,14 @@ struct kith__fiber_kind {
     KITH__ATOMIC(size_t) stack_used;  /* the high-water mark */
 };
 
+struct kith__fibers;
+
 #define KITH__KIND_BUCKETS 64u
 
 struct kith__csp {
     struct kith__stacks stacks;
     struct kith__stack_cache *caches; /* one a worker */
+    struct kith__fibers *fibers;      /* one a worker: csp/run.c */
     struct kith__stack_cache outside; /* of attached threads; under lock */
     pthread_mutex_t lock;             /* of outside, and for adding to kinds */
     KITH__ATOMIC(struct kith__fiber_kind *) kinds[KITH__KIND_BUCKETS]; /* never removed */

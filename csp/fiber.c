@@ -1,15 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Fibers: spawning one, its turn, its end.
- *
- * A turn sifts what has come (sched/co.h) on the worker's stack, and switches to the fiber only if
- * that ends its wait: a message that the fiber does not wait for costs no switch.
+ * Fibers: spawning one, and its end. How they run is csp/run.c.
  *
  * Invariants
  *  F1. A fiber runs on one worker: the one that gave it its first turn, or the one that its options
  *      name. Before its first turn it is a task like any other, and may be stolen.
- *  F2. While the fiber runs or is queued its task owns its inbox; when it is suspended, the turn rests
- *      last, after the switch: nobody can run it while it is still on its stack.
  *  F3. The control block, the argument's copy and the first frames stand in the stack's first page. The
  *      stack is given back after the last switch away from it, by the worker.
  *  F4. on_end runs after all else of the fiber is gone: whoever waits for it then finds its memory,
@@ -23,7 +18,6 @@
 #include "csp/fiber.h"
 #include "csp/bound.h"
 #include "csp/scope.h"
-#include "sched/slow.h"
 #include "sched/worker.h"
 #include <string.h>
 
@@ -31,11 +25,6 @@
 /* Of those that end, each of the first, and then one in so many, has its stack measured. */
 #define MEASURED_FIRST 16u
 #define MEASURED_EVERY 64u
-
-static struct kith__fiber *fiber_of(struct kith_co *co)
-{
-    return (struct kith__fiber *)(void *)co;
-}
 
 /* ---- the stack's use ---- */
 
@@ -46,20 +35,9 @@ static void raise_to(KITH__ATOMIC(size_t) *mark, size_t bytes)
         ;
 }
 
-static KITH__COLD void overflowed(const struct kith__fiber *f)
+KITH__COLD void kith__fiber_overflowed(const struct kith__fiber *f)
 {
     kith__overflow_die(f->co.ctx->rt, f->stack, f->kind->behavior.name);
-}
-
-/* At each suspension: how deep it is. */
-static inline void depth_note(struct kith__fiber *f)
-{
-    char *here = __builtin_frame_address(0);
-    if (KITH__LIKELY(here >= f->lowest))
-        return;
-    f->lowest = here;
-    if (KITH__UNLIKELY(here < (char *)f->stack->low))
-        overflowed(f);
 }
 
 /* At the end. */
@@ -72,25 +50,10 @@ static void stack_measure(struct kith__fiber *f)
         used = kith__stack_used(f->stack);
     raise_to(&kind->stack_used, used);
     if (KITH__UNLIKELY(!f->stack->guarded) && kith__stack_overflowed(f->stack))
-        overflowed(f);
+        kith__fiber_overflowed(f);
 }
 
-/* ---- running ---- */
-
-static void fiber_suspend(struct kith_co *co)
-{
-    struct kith__fiber *f = fiber_of(co);
-    depth_note(f);
-    kith__context_switch(&f->context, f->back);
-}
-
-static void fiber_yield(struct kith_co *co)
-{
-    fiber_of(co)->yields = true;
-    fiber_suspend(co);
-}
-
-static const struct kith__co_ops fiber_co_ops = {.suspend = fiber_suspend, .yield = fiber_yield};
+/* ---- the end ---- */
 
 static void fiber_main(void *arg)
 {
@@ -98,8 +61,7 @@ static void fiber_main(void *arg)
     f->fn(f->co.task, &f->co, f->arg);
     if (KITH__UNLIKELY(f->co.scopes != NULL))
         kith__scopes_abandon(&f->co);
-    f->ended = true;
-    kith__context_switch_last(&f->context, f->back);
+    kith__fiber_leave(f);
 }
 
 static void message_end(struct kith__ctx *ctx)
@@ -110,86 +72,28 @@ static void message_end(struct kith__ctx *ctx)
         kith__msg_end(ctx->cache, msg);
 }
 
-static void fiber_end(struct kith__ctx *ctx, struct kith__fiber *f)
+void kith__fiber_end(struct kith__ctx *ctx, struct kith__fiber *f)
 {
     struct kith__stack *stack = f->stack;
     kith__fiber_end_fn *on_end = f->on_end;
     void *on_end_arg = f->on_end_arg;
     kith_err failed = f->co.failed;
+    ctx->current = f->co.current;
     message_end(ctx);
     if (f->before_end != NULL)
         f->before_end(ctx, f);
     kith__context_end(&f->context);
     stack_measure(f);
     f->co.task->reason = failed;
+    if (KITH__UNLIKELY(failed != KITH_OK))
+        kith__log(&ctx->rt->log, KITH_LOG_INFO, "%s failed: %s", f->kind->behavior.name,
+                  kith_strerror(failed));
     kith__co_end(&f->co);
     ctx->rt->upper->end(ctx, f->co.task);
     kith__csp_stack_give(ctx, stack); /* F3 */
     if (on_end != NULL)
         on_end(ctx, on_end_arg, failed); /* F4 */
 }
-
-/* Returns whether it lives on. */
-static void fiber_ran(struct kith__ctx *ctx, kith_time began, const struct kith__fiber_kind *kind)
-{
-    void *at = NULL;
-    memcpy(&at, &kind->fn, sizeof at); /* a function's address */
-    kith__slow_end(ctx, began, kind->behavior.name, NULL, at);
-}
-
-static bool fiber_run(struct kith__ctx *ctx, struct kith__fiber *f)
-{
-    struct kith__context back;
-    const struct kith__fiber_kind *kind = f->kind;
-    kith_time began = kith__slow_begin(ctx);
-    kith__context_here(&back);
-    f->back = &back;
-    f->yields = false;
-    ctx->current = f->co.current;
-    kith__context_switch(&back, &f->context);
-    if (KITH__UNLIKELY(began != 0))
-        fiber_ran(ctx, began, kind);
-    if (KITH__UNLIKELY(f->ended)) {
-        fiber_end(ctx, f);
-        return false;
-    }
-    f->co.current = ctx->current;
-    ctx->current = NULL;
-    return true;
-}
-
-/* F1 */
-static void settle(struct kith__ctx *ctx, struct kith__fiber *f)
-{
-    f->co.ctx = ctx;
-    kith__task_place(f->co.task, ctx->worker->index);
-    kith__overflow_here(ctx, &ctx->rt->csp->overflow);
-}
-
-/* Whether it has something to run for: it begins, has yielded, or has what it waits for. */
-static bool is_ready(const struct kith__fiber *f)
-{
-    return f->yields || (f->co.woke & f->co.wants) != 0;
-}
-
-static void fiber_turn(struct kith__ctx *ctx, struct kith_self *task)
-{
-    struct kith__fiber *f = task->state;
-    struct kith__worker *w = ctx->worker;
-    ctx->running = task;
-    kith__store_rlx(&w->turn_of, kith__load_rlx(&task->behavior));
-    if (KITH__UNLIKELY(f->co.ctx == NULL))
-        settle(ctx, f);
-    kith__co_sift(&f->co);
-    bool alive = !is_ready(f) || fiber_run(ctx, f);
-    if (alive && (f->yields || !kith__inbox_rest(&task->inbox))) /* F2 */
-        kith__place(ctx, task);
-    ctx->running = NULL;
-    if (KITH__UNLIKELY(kith__clock_due(w)))
-        kith__worker_clock(w);
-}
-
-const struct kith__task_ops kith__fiber_ops = {.turn = fiber_turn};
 
 /* ---- spawning ---- */
 
@@ -265,9 +169,9 @@ struct kith__fiber *kith__fiber_new(struct kith__ctx *ctx, kith_fiber_fn *fn, vo
         kith__csp_stack_give(ctx, stack);
         return NULL;
     }
-    kith__co_init(&f->co, task, &fiber_co_ops);
+    kith__co_init(&f->co, task, &kith__fiber_co_ops);
     kith__context_make(&f->context, stack->low, f->lowest, fiber_main, f);
-    f->yields = true; /* it is ready */
+    f->begins = true;
     raise_to(&kind->stack_bytes, (size_t)((char *)stack->high - (char *)stack->low));
     *err = KITH_OK;
     return f;

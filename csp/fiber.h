@@ -40,12 +40,40 @@ struct kith__fiber {
     kith__fiber_end_fn *on_end;
     void *on_end_arg;
     struct kith__sibling sibling;
-    uint64_t sock; /* of its spawner's, which becomes its own when it starts; 0: none */
-    bool yields;   /* it is to run again without being woken */
-    bool ended;
+    uint64_t sock;            /* of its spawner's, which becomes its own when it starts; 0: none */
+    struct kith__fibers *home; /* of its worker, from its first turn on */
+    struct kith__fiber *next;  /* of those who may go on */
+    bool queued;               /* among them */
+    bool begins;               /* it has not had its first turn */
+    bool ended;                /* its function has returned */
 };
 
+/* Of one worker: the fibers that may go on. */
+struct kith__fibers {
+    struct kith_self task; /* stands in the worker's list of placed tasks while there are any */
+    struct kith__fiber *first;
+    struct kith__fiber *last;
+    uint32_t count;
+    bool placed;               /* the task is in that list */
+    bool direct;               /* constant: one may switch to the next by itself */
+    struct kith__fiber *ended; /* has just switched away for the last time */
+};
+
+/* ---- run.c ---- */
+
 extern const struct kith__task_ops kith__fiber_ops;
+extern const struct kith__co_ops kith__fiber_co_ops;
+
+/* Before any fiber runs on worker `index` of rt. */
+void kith__fibers_init(struct kith_runtime *rt, uint32_t index, struct kith__fibers *home);
+/* A fiber's function has returned: its last switch. */
+void kith__fiber_leave(struct kith__fiber *fiber);
+
+/* ---- fiber.c ---- */
+
+/* On the worker's stack, which owns the fiber's inbox: everything of it is given back. */
+void kith__fiber_end(struct kith__ctx *ctx, struct kith__fiber *fiber);
+void kith__fiber_overflowed(const struct kith__fiber *fiber);
 
 /* Makes a fiber, and does not start it yet: on_end may be set, and its task be remembered. NULL and
  * *err: KITH_EINVAL, KITH_ENOMEM, KITH_ESHUTDOWN, KITH_EBADREF or KITH_EDEAD (parent). */

@@ -42,7 +42,7 @@ enum {
     RUN_PAGES = 1024,           /* the same for several */
     MAPPINGS_UNKNOWN = 65530
 };
-#define CACHED_BYTES ((size_t)4 << 20) /* of stacks of one class in a thread's cache */
+#define CACHED_BYTES ((size_t)16 << 20) /* of stacks of one class in a thread's cache */
 #define SLAB_BYTES_MIN                                                                             \
     ((size_t)4 << 20) /* the first slab of a class; each next one is twice as big */
 #define SLAB_BYTES_MAX ((size_t)512 << 20)

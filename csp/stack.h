@@ -42,7 +42,7 @@
 #define KITH__STACK_BYTES_MAX ((size_t)8 << 20)
 #define KITH__STACK_BYTES_DEFAULT ((size_t)64 << 10)
 #define KITH__STACK_CLASSES 10u /* 16 KiB, 32 KiB ... 8 MiB */
-#define KITH__STACK_CACHED 64u  /* of a class, in a thread's cache */
+#define KITH__STACK_CACHED 256u /* of a class, in a thread's cache */
 #define KITH__STACK_KEPT ((size_t)16 << 10)
 
 struct kith__stack_slab;

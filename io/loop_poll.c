@@ -18,6 +18,8 @@
  *       that one: every event is a hint, the system call decides.
  *  PO4. A hang-up or an error, which poll reports unasked, is reported once, too: afterwards the
  *       descriptor is not looked at until it is armed again.
+ *  PO5. While the system looks at a descriptor it holds what it stands for: a connection that
+ *       another thread closes meanwhile would not end. So who removes one wakes home, too.
  *
  * select knows no hang-up: there a socket on which nobody reads or writes does not hear that its
  * peer is gone before it does. It takes descriptors below FD_SETSIZE only: others are refused with
@@ -155,6 +157,8 @@ void kith__polled_remove(struct kith__polled *p, int fd)
         p->places[fd] = 0;
     }
     pthread_mutex_unlock(&p->lock);
+    if (e != NULL)
+        wake_home(p); /* PO5 */
 }
 
 /* ---- open and close ---- */

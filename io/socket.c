@@ -460,8 +460,13 @@ struct kith_msg *kith__sock_msg(struct kith__ctx *ctx, const kith_type *type, si
 void kith__sock_push(struct kith__ctx *ctx, struct kith_msg *msg)
 {
     struct kith_msg **pending = &ctx->running->pending;
-    struct kith_msg *last = *pending;
+    struct kith_co *co = kith__co_of(ctx->running);
     msg->to_gen = kith__bits_gen(kith__task_bits(ctx->running));
+    if (co != NULL && !co->owned) { /* O5: a fiber that has called */
+        kith__co_push(ctx, co, msg);
+        return;
+    }
+    struct kith_msg *last = *pending;
     kith__queue_push(pending, msg);
     /* S8. The queue is a ring: what stands behind the last one stands in front of the first. */
     if (msg->type == &kith_type_kith_given && last != NULL)

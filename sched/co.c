@@ -45,6 +45,7 @@ void kith__co_init(struct kith_co *co, struct kith_self *task, const struct kith
 {
     co->task = task;
     co->ops = ops;
+    co->owned = true;
     co->deadline = KITH_FOREVER;
     co->alarm_at = KITH_FOREVER;
     co->wake.type = &wake_type.type;
@@ -65,9 +66,19 @@ static void push(struct kith__ctx *ctx, struct kith_self *task, struct kith_msg 
     }
 }
 
+void kith__co_push(struct kith__ctx *ctx, struct kith_co *co, struct kith_msg *msg)
+{
+    push(ctx, co->task, msg);
+}
+
 void kith__co_fire(struct kith__ctx *ctx, struct kith_co *co)
 {
-    push(ctx, co->task, &co->wake);
+    if (co->ctx != ctx || co->ops->ready == NULL) {
+        push(ctx, co->task, &co->wake);
+        return;
+    }
+    co->woke |= KITH__WOKE_FIRED; /* this thread is the only one that touches co */
+    co->ops->ready(co);
 }
 
 void kith__co_cancel(struct kith__ctx *ctx, struct kith_co *co)
@@ -170,10 +181,25 @@ static inline void sift(struct kith_co *co, struct kith_msg *msg)
     }
 }
 
+/* O5: somebody has woken the fiber that runs, so its task is about to have a turn. */
+static void turn_await(struct kith_co *co)
+{
+    uint32_t wants = co->wants;
+    co->wants = KITH__WOKE_TURN;
+    co->woke &= ~(uint32_t)KITH__WOKE_TURN;
+    while ((co->woke & KITH__WOKE_TURN) == 0)
+        co->ops->suspend(co);
+    co->wants = wants;
+}
+
 void kith__co_sift(struct kith_co *co)
 {
     struct kith_self *task = co->task;
     struct kith_msg *msg;
+    if (!kith__co_own(co)) {
+        turn_await(co);
+        return;
+    }
     for (;;) {
         while ((msg = kith__queue_pop(&task->pending)) != NULL)
             sift(co, msg);

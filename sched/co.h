@@ -31,6 +31,13 @@
  *  O4. A co that is to be canceled by someone who knows it is so without memory: the message is
  *      part of it.
  *
+ *  O5. `owned`: the co may look into its inbox and into its task's pending messages. An attached thread
+ *      owns them whenever it runs. A fiber may run without: then its inbox rests, or somebody has
+ *      woken it and its task waits for a turn. It takes its inbox (kith__co_own) when it wants to
+ *      look; in the second case it waits for that turn, which sifts for it: what was sent to it before
+ *      it was fired must be there. So a fiber that is fired by another one of its worker, waits and is
+ *      fired again touches no atomic word.
+ *
  *              fire    cancel    wait    end
  *   fire       O1      yes       yes     the caller's duty: O1
  *   cancel             yes       yes     the caller's duty: under the lock of who knows it
@@ -53,6 +60,7 @@ enum {
     KITH__WOKE_SHUTDOWN = 32,
     KITH__WOKE_DEADLOCK = 64,
     KITH__WOKE_NOMEM = 128, /* its deadline could not be set again */
+    KITH__WOKE_TURN = 256,  /* its task has had a turn, and has sifted: O5 */
     /* What ends any wait that may be interrupted. */
     KITH__WOKE_ALWAYS =
         KITH__WOKE_CANCEL | KITH__WOKE_SHUTDOWN | KITH__WOKE_DEADLOCK | KITH__WOKE_NOMEM
@@ -66,6 +74,8 @@ struct kith__co_ops {
     void (*yield)(struct kith_co *co);
     /* A wait with KITH_NOWAIT begins. NULL: nothing. */
     void (*glance)(struct kith_co *co);
+    /* It has been fired by another one of its own worker: it will go on. NULL: a message tells it. */
+    void (*ready)(struct kith_co *co);
 };
 
 struct kith_co {
@@ -74,6 +84,7 @@ struct kith_co {
     const struct kith__co_ops *ops;
     struct kith_msg *mail;    /* a queue: what came for the program and was not received yet */
     struct kith_msg *current; /* the message in its hands, while others run */
+    bool owned;               /* its inbox is its own: O5 */
     uint32_t wants;           /* while it waits */
     uint32_t woke;
     kith_time deadline; /* while it waits */
@@ -147,12 +158,23 @@ kith_err kith__co_wait(struct kith_co *co, uint32_t wants, kith_time deadline, c
 /* O2: waits for FIRED, uninterrupted, and clears it. */
 void kith__co_wait_fired(struct kith_co *co);
 
+/* A message for co, who runs, from itself: into its own inbox, owned or not. */
+void kith__co_push(struct kith__ctx *ctx, struct kith_co *co, struct kith_msg *msg);
 /* Ends the wait of a co (O1). Thread: any of the runtime. */
 void kith__co_fire(struct kith__ctx *ctx, struct kith_co *co);
 /* Cancels a co that the caller knows to live (O4). Thread: any of the runtime. */
 void kith__co_cancel(struct kith__ctx *ctx, struct kith_co *co);
 
-/* In the co's turn: handles what has come. */
+/* O5: whether co owns its inbox now. In its turn, or while it runs. */
+static inline bool kith__co_own(struct kith_co *co)
+{
+    uintptr_t seen = KITH__INBOX_IDLE;
+    if (KITH__UNLIKELY(!co->owned))
+        co->owned = kith__cas_acq(&co->task->inbox, &seen, KITH__INBOX_EMPTY); /* acquire M4 */
+    return co->owned;
+}
+
+/* In the co's turn, or while it runs: handles what has come. May suspend a fiber for a turn (O5). */
 void kith__co_sift(struct kith_co *co);
 
 /* ---- sockets, for the csp layer, which does not see the io layer (io/wait.c) ---- */

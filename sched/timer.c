@@ -63,6 +63,7 @@ static struct kith_msg *wheel_remove(struct kith__timer *timer)
     struct kith_msg *msg = timer->msg;
     kith__wheel_remove(&w->wheel, &timer->node);
     timer->msg = NULL;
+    next_publish(w); /* or a deadlock goes unseen: it would seem that a timer is set (DL1) */
     pthread_mutex_unlock(&w->timer_lock);
     return msg;
 }

@@ -213,7 +213,7 @@ typedef kith_err kith_then_fn(kith_self *self, void *me, void *ctx, kith_err sta
  * once, when the answer comes, the deadline passes or the target is dead. An answer after that is
  * dropped and counted (kith_stats.late_replies).
  * Owns: ctx is handed to then, and is the caller's if this fails; if self dies first, then does not
- * run. Thread: self's; an actor's, not an attached thread's (there: kith_ask). Blocks: no.
+ * run. Thread: self's; an actor's, no fiber's or attached thread's (there: kith_ask). Blocks: no.
  * Errors: as kith_send, but a dead target is told to then; KITH_EINVAL. */
 #define kith_ask_then(self, to, deadline, then, ctx, ...)                                          \
     kith_ask_then_copy((self), (to), (deadline), (then), (ctx), KITH_VALUE_(__VA_ARGS__))

@@ -5,7 +5,8 @@
  * cannot wait by accident.
  *
  * In a fiber that is canceled everything that may wait answers KITH_ECANCELED, also where it would
- * not have to wait. KITH_EDEADLK is the answer when all wait and nobody can wake anybody (config.h).
+ * not have to wait. KITH_EDEADLK is what the function of kith_main hears, from then on, when all wait
+ * without a deadline and nobody can wake anybody; the log says who waits in what.
  * An attached thread hears KITH_ESHUTDOWN when the runtime ends.
  *
  * A message that kith_receive or kith_ask gives out belongs to the co and lives until the next
@@ -51,8 +52,9 @@ KITH_API kith_err kith_receive_type(kith_co *co, kith_time deadline, const kith_
  * Messages that come meanwhile wait for kith_receive, in order. An answer after the deadline is
  * dropped and counted.
  * Owns: as kith_receive. Thread: co's. Blocks: until deadline.
- * Errors: KITH_ETIMEOUT, KITH_EDEAD (at once), KITH_EUNHANDLED (at once), KITH_ESHUTDOWN, and those
- * of kith_send; *reply is then NULL. */
+ * Errors: KITH_ETIMEOUT, KITH_ECANCELED (the question may have been handled, as after a timeout),
+ * KITH_EDEAD (at once), KITH_EUNHANDLED (at once), KITH_ESHUTDOWN, KITH_EDEADLK, and those of
+ * kith_send; *reply is then NULL. */
 #define kith_ask(co, to, deadline, reply, ...)                                                     \
     kith_ask_copy((co), (to), (deadline), (reply), KITH_VALUE_(__VA_ARGS__))
 /* What kith_ask expands to. Owns, Blocks, Errors and Thread: as kith_ask. */
@@ -69,8 +71,9 @@ KITH_API kith_err kith_ask_copy(kith_co *co, kith_ref to, kith_time deadline, ki
 KITH_API kith_err kith_send_by_copy(kith_co *co, kith_ref to, kith_time deadline,
                                     const kith_type *type, const void *body);
 
-/* Waits until deadline. Thread: co's. Blocks: until deadline.
- * Errors: KITH_ESHUTDOWN, KITH_EPERM, KITH_EINVAL (KITH_FOREVER). */
+/* Waits until deadline; KITH_OK when it has come. Thread: co's. Blocks: until deadline.
+ * Errors: KITH_ECANCELED, KITH_ESHUTDOWN, KITH_EDEADLK (that stands already), KITH_ENOMEM,
+ * KITH_EPERM, KITH_EINVAL (KITH_FOREVER). */
 KITH_API kith_err kith_sleep(kith_co *co, kith_time deadline);
 
 /* The self of a co, for the calls that need one.

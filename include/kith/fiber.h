@@ -16,9 +16,10 @@
  *     kith_go(self, producer, chan);
  *
  * A fiber ends when its function returns; kith_fail before that makes it end with a reason. It stays
- * on the worker on which it first ran, so thread-local variables (errno, too) are safe in it. A fiber
- * that computes for long without waiting keeps its worker: kith_yield lets others run. What seems to
- * wait but does not have to gives way by itself every 200 us.
+ * on the worker on which it first ran, so addresses of thread-local variables stay good in it; what is
+ * in them (errno, too) may be another's after a wait. A fiber that computes for long without waiting
+ * keeps its worker: kith_yield lets others run. What seems to wait but does not have to gives way by
+ * itself every 200 us.
  *
  * kith_stop on a fiber, a scope (scope.h), a future (future.h) and the shutdown cancel it: from then
  * on whatever may wait answers KITH_ECANCELED, at once, and the fiber is expected to clean up and
@@ -58,7 +59,8 @@ typedef struct kith_fiber_options {
  * KITH_ESHUTDOWN, KITH_EBADREF or KITH_EDEAD (parent), KITH_EBADREF (sock, not the caller's: it
  * then stays whose it is). */
 #define kith_go(self, fn, arg) kith_go_named((self), (fn), (arg), #fn, NULL)
-#define kith_go_with(self, fn, arg, options) kith_go_named((self), (fn), (arg), #fn, (options))
+/* options is ... so that &(kith_fiber_options){.a = 1, .b = 2} needs no parentheses around it. */
+#define kith_go_with(self, fn, arg, ...) kith_go_named((self), (fn), (arg), #fn, __VA_ARGS__)
 /* What both expand to; name must live as long as the runtime. Owns, Blocks, Errors and Thread: as
  * kith_go. */
 KITH_API kith_ref kith_go_named(kith_self *self, kith_fiber_fn *fn, void *arg, const char *name,

@@ -3,8 +3,9 @@
  * A runtime is a pool of worker threads and the actors that they run. A program starts one by
  * kith_main, a library inside a program by kith_start; up to 16 may live in one process at a time.
  * Threads that are not workers attach to it, get a kith_self and a kith_co, and then use the same
- * calls as actors do. The library starts no threads but the workers and installs no signal handler
- * unless stall_signal asks for one.
+ * calls as actors do. The library starts no threads but the workers and those of blocking calls, and
+ * installs no signal handler unless stall_signal or stack_report asks for one (kith_main has
+ * stack_report on).
  */
 #ifndef KITH_RUNTIME_H
 #define KITH_RUNTIME_H
@@ -94,7 +95,8 @@ KITH_API kith_err kith_join(kith_runtime *runtime, kith_time deadline);
  * workers and frees everything. At the deadline, names what is left in the log, answers
  * KITH_ETIMEOUT and frees nothing: call it again. While it runs, whoever waits in kith_receive or
  * kith_ask hears KITH_ESHUTDOWN.
- * Owns: takes runtime if it returns KITH_OK. Thread: any that is not attached to it and no worker.
+ * Owns: takes runtime if it returns KITH_OK. Thread: any that is not attached to it and no worker;
+ * with KITH_LOOP the one that started it (loop.h), which runs what is left meanwhile, as in kith_join.
  * Blocks: until deadline. Errors: KITH_ETIMEOUT, KITH_EINVAL, KITH_EPERM, KITH_EBUSY (another
  * thread is shutting it down). */
 KITH_API KITH_MUST_CHECK kith_err kith_shutdown(kith_runtime *runtime, kith_time deadline);

@@ -43,8 +43,8 @@ KITH_API kith_scope *kith_scope_new(kith_co *co);
  * started). */
 #define kith_scope_go(self, scope, fn, arg)                                                        \
     kith_scope_go_named((self), (scope), (fn), (arg), #fn, NULL)
-#define kith_scope_go_with(self, scope, fn, arg, options)                                          \
-    kith_scope_go_named((self), (scope), (fn), (arg), #fn, (options))
+#define kith_scope_go_with(self, scope, fn, arg, ...)                                              \
+    kith_scope_go_named((self), (scope), (fn), (arg), #fn, __VA_ARGS__)
 /* What both expand to; name must live as long as the runtime. Owns, Blocks, Errors and Thread:
  * as kith_scope_go. */
 KITH_API kith_ref kith_scope_go_named(kith_self *self, kith_scope *scope, kith_fiber_fn *fn,

@@ -236,6 +236,8 @@ static const kith_behavior holder = {.name = "holder", .other = hold_other};
 /* It is in the mailbox of one who dies. */
 TEST(the_receiver_dies_first)
 {
+    if (net_executor == KITH_LOOP)
+        return; /* one actor is held while another runs */
     struct net net;
     struct link link;
     REQUIRE(net_begin(&net));
