@@ -78,17 +78,30 @@ void kith__context_end(struct kith__context *ctx);
 
 #if KITH__ASAN || KITH__TSAN
 void kith__context_switch(struct kith__context *from, struct kith__context *to);
+#define kith__context_switch_alike(from, to) kith__context_switch((from), (to))
 __attribute__((noreturn)) void kith__context_switch_last(struct kith__context *from,
                                                          struct kith__context *to);
 #else
 /* The switch itself, in assembly or by ucontext. */
 __attribute__((visibility("hidden"))) void kith__context_swap(struct kith__context *from,
                                                               struct kith__context *to);
+__attribute__((visibility("hidden"))) void kith__context_swap_alike(struct kith__context *from,
+                                                                    struct kith__context *to);
 
 /* Saves where we are in *from and goes on in *to; returns when somebody switches to *from. */
 static inline void kith__context_switch(struct kith__context *from, struct kith__context *to)
 {
     kith__context_swap(from, to);
+}
+
+/* The same, faster where *to was left by the very same call, and slower where not. */
+static inline void kith__context_switch_alike(struct kith__context *from, struct kith__context *to)
+{
+#if defined(__x86_64__) && !defined(__ILP32__) && !defined(KITH__UCONTEXT)
+    kith__context_swap_alike(from, to);
+#else
+    kith__context_swap(from, to);
+#endif
 }
 
 /* The same for a context that will never be resumed. */

@@ -125,7 +125,7 @@ static inline void switch_away(struct kith__fiber *f, struct kith__fiber *next)
         return;
     }
     enter(ctx, next, f->back);
-    kith__context_switch(&f->context, &next->context);
+    kith__context_switch_alike(&f->context, &next->context);
 }
 
 static void fiber_suspend(struct kith_co *co)
