@@ -38,21 +38,24 @@ static uint64_t sockets_of(struct kith_runtime *rt)
 
 static bool worker_is_empty(struct kith__worker *w)
 {
+    /* seq DL1; pairs with B1a and PL2a */
     return kith__load_seq(&w->overflow.count) == 0 && kith__load_seq(&w->placed_sent) == NULL &&
            kith__load_rlx(&w->timer_next) == KITH_FOREVER;
 }
 
 static bool main_sleeps(struct kith_runtime *rt)
 {
-    uint32_t how = kith__load_seq(&rt->main_waits); /* seq DL2b */
+    uint32_t how = kith__load_seq(&rt->main_waits); /* seq DL2b; pairs with DL2a */
     if (how != KITH__MAIN_RESTS)
         return how == KITH__MAIN_JOINS;
-    return kith__load_seq(&kith__load_rlx(&rt->main)->task->inbox) == KITH__INBOX_IDLE; /* seq DL2b */
+    /* seq DL2b; pairs with M1: read after main_waits, so what was sent to main is seen here */
+    return kith__load_seq(&kith__load_rlx(&rt->main)->task->inbox) == KITH__INBOX_IDLE;
 }
 
 /* Under park_lock (DL1). */
 static bool nobody_can_wake(struct kith_runtime *rt)
 {
+    /* seq DL1; pairs with S1 in kith_shutdown, DL4, U5, U4, J6 and B1a */
     if (!main_sleeps(rt) ||
         kith__load_rlx(&rt->idle) != rt->worker_count * KITH__IDLE_PARKED ||
         kith__load_seq(&rt->shutting_down) != 0 || kith__load_seq(&rt->attached) != 1 ||
@@ -116,12 +119,12 @@ void kith__deadlock_look(struct kith__ctx *ctx)
     pthread_mutex_lock(&rt->park_lock);
     bool found = nobody_can_wake(rt) && waiters(rt, false) > 0;
     if (found)
-        kith__store_seq(&rt->main_waits, KITH__MAIN_RUNS); /* seq DL2a: reported once */
+        kith__store_seq(&rt->main_waits, KITH__MAIN_RUNS); /* seq DL2a; reported once */
     pthread_mutex_unlock(&rt->park_lock);
     if (!found)
         return;
     report(rt);
-    kith__store_seq(&rt->deadlocked, 1); /* seq DL3; pairs with its readers: why main is woken */
+    kith__store_seq(&rt->deadlocked, 1); /* seq DL3; pairs with its readers: why main wakes */
     kith__co_cancel(ctx, kith__load_rlx(&rt->main));
     pthread_mutex_lock(&rt->lock);
     pthread_cond_broadcast(&rt->changed);
@@ -134,7 +137,7 @@ bool kith__main_waits(struct kith__ctx *ctx, uint32_t how)
     struct kith_co *main = kith__load_rlx(&ctx->rt->main);
     if (main == NULL || main->ctx != ctx)
         return false;
-    kith__store_seq(&ctx->rt->main_waits, how); /* seq DL2b */
+    kith__store_seq(&ctx->rt->main_waits, how); /* seq DL2b; pairs with B1c: main's look follows */
     if (!kith__is_loop(ctx->rt)) /* there main's loop looks before it sleeps */
         kith__deadlock_look(ctx);
     return true;

@@ -150,7 +150,7 @@ static void thread_list(struct kith_runtime *rt, struct kith__thread *thread)
     actors->threads = thread;
     thread->ctx.next = rt->contexts;
     rt->contexts = &thread->ctx;
-    kith__store_seq(&rt->attached, kith__load_rlx(&rt->attached) + 1); /* seq DL4: DL1 */
+    kith__store_seq(&rt->attached, kith__load_rlx(&rt->attached) + 1); /* seq DL4; pairs with DL1 */
     pthread_mutex_unlock(&rt->lock);
 }
 
@@ -177,13 +177,16 @@ static void thread_free(struct kith_runtime *rt, struct kith__thread *thread)
     kith__free(&rt->allocator, thread, sizeof *thread);
 }
 
-/* The last access to the runtime: a shutdown may free it as soon as the lock is free. */
+/* The last access to the runtime: a shutdown may free it as soon as the lock is free. If all slept
+ * meanwhile, nobody has seen that they do so for ever (DL1): a worker looks. */
 static void uncount(struct kith_runtime *rt)
 {
     pthread_mutex_lock(&rt->lock);
-    kith__store_seq(&rt->attached, kith__load_rlx(&rt->attached) - 1); /* seq DL4 */
+    kith__store_seq(&rt->attached, kith__load_rlx(&rt->attached) - 1); /* seq DL4; pairs with DL1 */
     pthread_cond_broadcast(&rt->changed);
     kith__single_look(rt);
+    if (kith__load_seq(&rt->main_waits) != 0) /* seq DL4: after that */
+        kith__wake_one(rt);
     pthread_mutex_unlock(&rt->lock);
 }
 

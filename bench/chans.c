@@ -174,6 +174,41 @@ static void run_switch(bench *b)
     kith_join(b->runtime, kith_in(BENCH_PATIENCE));
 }
 
+KITH_MESSAGE(fiber_ball, { uint64_t n; });
+
+static void fiber_pong(kith_self *self, kith_co *co, void *arg)
+{
+    kith_msg *msg;
+    (void)arg;
+    while (kith_receive(co, KITH_FOREVER, &msg) == KITH_OK)
+        kith_send(self, kith_sender(self), fiber_ball, .n = kith_body(msg, fiber_ball)->n);
+}
+
+static void fiber_ping(kith_self *self, kith_co *co, void *arg)
+{
+    struct chans *c = arg;
+    const kith_fiber_options here = {.worker = 1};
+    kith_ref pong = kith_go_with(self, fiber_pong, NULL, &here);
+    kith_msg *msg;
+    uint64_t i = 0;
+    c->began_ns = kith_now();
+    for (; i < c->n; i++) {
+        kith_send(self, pong, fiber_ball, .n = i);
+        if (kith_receive(co, KITH_FOREVER, &msg) != KITH_OK || kith_body(msg, fiber_ball)->n != i)
+            break;
+    }
+    done(self, c, 2 * c->n, i == c->n);
+    kith_stop(self, pong);
+}
+
+static void run_fiber_pingpong(bench *b)
+{
+    struct chans c = {.main = kith_self_ref(b->self), .n = b->n};
+    go(b, fiber_ping, &c, 1);
+    bench_wait(b);
+    kith_join(b->runtime, kith_in(BENCH_PATIENCE));
+}
+
 static void count_one(kith_self *self, kith_co *co, void *arg)
 {
     uint64_t *count = arg;
@@ -249,6 +284,12 @@ const bench_workload bench_chans[] = {
      .n_default = 20000000,
      .n_max = UINT64_MAX,
      .run = run_switch},
+    {.name = "fiber-pingpong",
+     .op = "messages",
+     .what = "pingpong with fibers: each message resumes one",
+     .n_default = 5000000,
+     .n_max = UINT64_MAX / 2,
+     .run = run_fiber_pingpong},
     {.name = "fiber-spawn",
      .op = "fibers",
      .what = "n fibers that do nothing, 100 at a time",

@@ -55,6 +55,8 @@ struct kith__fibers {
     struct kith__fiber *last;
     uint32_t count;
     bool placed;               /* the task is in that list */
+    bool turning;              /* it is its turn */
+    bool timed;                /* constant: its turn ends when the clock is due */
     bool direct;               /* constant: one may switch to the next by itself */
     struct kith__fiber *ended; /* has just switched away for the last time */
 };

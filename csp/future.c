@@ -412,7 +412,7 @@ kith_future *kith_promise(kith_self *self)
     if (f == NULL)
         return NULL;
     f->promise = true;
-    kith__add_seq(&ctx->rt->outside, 1); /* seq U4: FU6 */
+    kith__add_seq(&ctx->rt->outside, 1); /* seq U4; pairs with DL1 */
     return f;
 }
 

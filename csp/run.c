@@ -20,6 +20,9 @@
  *      runs; else it rests, or goes back into a queue, which owns it then.
  *  R4. A fiber that ends switches to the worker, which gives its stack back. If its inbox is on its way
  *      into a queue just then (somebody has woken it), its turn ends it.
+ *  R6. The list is one among the tasks that wait: one switches directly to the next in it during the
+ *      list's own turn, or while nobody else waits. So those in the list, who may wake each other for
+ *      ever, have no more than one turn, until the clock is due, for one of everybody else's.
  *  R5. ctx->running and ctx->current are those of whoever runs: set at each switch (enter), put away
  *      before it (switch_away).
  *
@@ -103,10 +106,19 @@ static inline void enter(struct kith__ctx *ctx, struct kith__fiber *f, struct ki
     kith__store_rlx(&ctx->worker->turn_of, &f->kind->behavior);
 }
 
-/* The next to go on without a way through the worker; NULL: there is none, or it is time for the clock. */
+/* Whether nobody waits on this worker but the fibers in the list. */
+static inline bool nobody_else(struct kith__worker *w, const struct kith__fibers *home)
+{
+    return w->placed_first == &home->task && w->placed_last == &home->task &&
+           kith__load_rlx(&w->placed_sent) == NULL && kith__load_rlx(&w->woken) == NULL &&
+           kith__waiting(w) == 0;
+}
+
+/* The next to go on without a way through the worker; NULL: there is none, or it is time for the clock,
+ * or to look around since a fiber has read it. */
 static inline struct kith__fiber *next_direct(struct kith__worker *w, struct kith__fibers *home)
 {
-    if (home->first == NULL || w->until_clock <= 1 || !home->direct)
+    if (home->first == NULL || w->until_clock <= 1 || w->clock_due || !home->direct)
         return NULL;
     w->until_clock--;
     kith__count(&w->turns);
@@ -131,23 +143,19 @@ static inline void switch_away(struct kith__fiber *f, struct kith__fiber *next)
 static void fiber_suspend(struct kith_co *co)
 {
     struct kith__fiber *f = fiber_of(co);
+    struct kith__fibers *home = f->home;
+    struct kith__worker *w = co->ctx->worker;
     while (co->owned) { /* R2 */
-        co->owned = !kith__inbox_rest(&co->task->inbox);
+        /* What it has put there itself (kith__sock_push) would rest with it. */
+        co->owned = co->task->pending != NULL || !kith__inbox_rest(&co->task->inbox);
         if (!co->owned)
             break;
         kith__co_sift(co);
         if ((co->woke & co->wants) != 0)
             return;
     }
-    switch_away(f, next_direct(co->ctx->worker, f->home));
-}
-
-/* Whether nobody waits on this worker but the fibers in the list. */
-static bool nobody_else(struct kith__worker *w, const struct kith__fibers *home)
-{
-    return w->placed_first == &home->task && w->placed_last == &home->task &&
-           kith__load_rlx(&w->placed_sent) == NULL && kith__load_rlx(&w->woken) == NULL &&
-           kith__waiting(w) == 0;
+    bool may = home->turning || nobody_else(w, home); /* R6 */
+    switch_away(f, may ? next_direct(w, home) : NULL);
 }
 
 static void fiber_yield(struct kith_co *co)
@@ -247,20 +255,24 @@ static void fiber_turn(struct kith__ctx *ctx, struct kith_self *task)
 const struct kith__task_ops kith__fiber_ops = {.turn = fiber_turn};
 
 /* The turn of the list: those that stand in it now. Where time may have a say in the order (not on the
- * loop) it ends when the clock is due, and the rest waits for the next one. */
+ * loop) it ends when the clock is due, and the rest waits for the next one. Each that runs counts as a
+ * turn, so that the watch does not take many short ones for a long one. */
 static void list_turn(struct kith__ctx *ctx, struct kith_self *task)
 {
     struct kith__fibers *home = (struct kith__fibers *)(void *)task;
+    struct kith__worker *w = ctx->worker;
     struct kith__fiber *f;
     home->placed = false;
+    home->turning = true; /* R6 */
     for (uint32_t n = home->count; n > 0 && (f = list_pop(home)) != NULL; n--) {
         run(ctx, f);
-        if (KITH__LIKELY(!kith__clock_due(ctx->worker)))
-            continue;
-        kith__worker_clock(ctx->worker);
-        if (home->direct)
+        if (KITH__UNLIKELY(kith__clock_due(w)))
+            kith__worker_clock(w);
+        if (KITH__UNLIKELY(w->clock_due && home->timed))
             break;
+        kith__count(&w->turns);
     }
+    home->turning = false;
     if (home->first != NULL)
         list_place(ctx, home);
     ctx->running = NULL;
@@ -272,6 +284,7 @@ void kith__fibers_init(struct kith_runtime *rt, uint32_t index, struct kith__fib
 {
     home->task.ops = &list_ops;
     kith__task_place(&home->task, index);
+    home->timed = rt->config.executor == KITH_POOL;
     /* debug times each run by itself; the loop looks after each turn whether its home is wanted. */
-    home->direct = !rt->config.debug && rt->config.executor == KITH_POOL;
+    home->direct = !rt->config.debug && home->timed;
 }

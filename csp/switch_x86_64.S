@@ -19,16 +19,17 @@
  *   makes wrong each time (9.9 ns); an indirect jump is predicted by what it did before. notrack,
  *   because the place behind a call has no endbr64. Shadow stacks are not supported, and the note
  *   says so.
- * Why there are two: where both contexts were left by the same call, the processor's stack of calls is
- *   right by chance, but only if what was called returns: after a jump it has one entry too many, and
- *   all returns of the functions around are mispredicted, too. So kith__context_swap_alike returns. A
- *   rendezvous of two fibers, which suspend in the same place, went from 46 to 38 ns by it, a yield from 24 to 11.
+ * Why there are two: where both contexts were left by the same call, the processor's stack of calls
+ *   is right by chance, but only if what was called returns: after a jump it has one entry too many,
+ *   and all returns of the functions around are mispredicted, too. So kith__context_swap_alike
+ *   returns. A rendezvous of two fibers, which suspend in the same place, went from 46 to 38 ns by
+ *   it, a yield from 24 to 11.
  */
 #if defined(__x86_64__) && !defined(__ILP32__) && !defined(KITH__UCONTEXT)
 
     .text
 
-/* rdi: struct kith__context *from, rsi: *to; each begins with the sp. returns: by ret, else a jump */
+/* rdi: struct kith__context *from, rsi: *to; each begins with the sp. returns: by ret, or a jump */
 .macro define_swap name, returns
     .p2align 4
     .globl \name

@@ -250,7 +250,7 @@ void kith__co_spent(struct kith_co *co)
 static void suspend(struct kith_co *co)
 {
     struct kith__worker *w = co->ctx->worker;
-    if (w != NULL && co->deadline != KITH_FOREVER)
+    if (w != NULL && co->deadline != KITH_FOREVER && (co->woke & co->wants) == 0)
         alarm_set(co);
     while ((co->woke & co->wants) == 0)
         co->ops->suspend(co);

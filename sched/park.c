@@ -46,7 +46,8 @@ static void state_set(struct kith__worker *w, uint32_t state)
 }
 
 /* Under park_lock: a parked worker that takes part, the one that parked last if it is one, because
- * its core and its cache are the warmest. If there is none, those that take part all run, and see the shared list before they sleep. */
+ * its core and its cache are the warmest. If there is none, those that take part all run, and see
+ * the shared list before they sleep. */
 static struct kith__worker *parked_worker(struct kith_runtime *rt)
 {
     for (uint32_t i = 0; i < rt->worker_count; i++) {
@@ -186,7 +187,8 @@ void kith__tell_joiners(struct kith_runtime *rt)
 static void quiet(struct kith__worker *w)
 {
     struct kith_runtime *rt = w->ctx.rt;
-    if (kith__load_seq(&rt->main_waits) != 0 && /* seq DL2b; after B1c */
+    /* seq DL2b; pairs with DL2b in kith__main_waits: read after idle was stored (B1c) */
+    if (kith__load_seq(&rt->main_waits) != 0 &&
         PARKED(kith__load_rlx(&rt->idle)) == rt->worker_count)
         rt->upper->quiet(&w->ctx);
 }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * kith_co * in a signature means: this may wait. A fiber has one (fiber.h), and waiting suspends it;
- * an attached thread has one (runtime.h), and waiting blocks that thread. A handler has none, so it
- * cannot wait by accident.
+ * kith_co * in a signature means: this may wait. A fiber has one (fiber.h), and waiting suspends
+ * it; an attached thread has one (runtime.h), and waiting blocks that thread. A handler has none,
+ * so it cannot wait by accident.
  *
  * In a fiber that is canceled everything that may wait answers KITH_ECANCELED, also where it would
- * not have to wait. KITH_EDEADLK is what the function of kith_main hears, from then on, when all wait
- * without a deadline and nobody can wake anybody; the log says who waits in what.
+ * not have to wait. KITH_EDEADLK is what the function of kith_main hears, from then on, when all
+ * wait without a deadline and nobody can wake anybody; the log says who waits in what.
  * An attached thread hears KITH_ESHUTDOWN when the runtime ends.
  *
  * A message that kith_receive or kith_ask gives out belongs to the co and lives until the next
@@ -36,7 +36,7 @@ KITH_API kith_err kith_receive(kith_co *co, kith_time deadline, kith_msg **msg);
 typedef bool kith_match_fn(const kith_msg *msg, void *arg);
 
 /* Selective receive: the first message for which match answers true; the others wait, in order. No
- * message is shown to match twice in one call. Owns, Thread, Blocks, Errors: as kith_receive. */
+ * message is shown to match twice in one call. Owns, Blocks, Errors and Thread: as kith_receive. */
 KITH_API kith_err kith_receive_if(kith_co *co, kith_time deadline, kith_match_fn *match, void *arg,
                                   kith_msg **msg);
 
@@ -44,7 +44,7 @@ KITH_API kith_err kith_receive_if(kith_co *co, kith_time deadline, kith_match_fn
  * Owns, Thread, Blocks, Errors: as kith_receive. */
 #define kith_receive_only(co, T, deadline, msg)                                                    \
     kith_receive_type((co), (deadline), &kith_type_##T, (msg))
-/* What kith_receive_only expands to. Owns, Thread, Blocks, Errors: as kith_receive. */
+/* What kith_receive_only expands to. Owns, Blocks, Errors and Thread: as kith_receive. */
 KITH_API kith_err kith_receive_type(kith_co *co, kith_time deadline, const kith_type *type,
                                     kith_msg **msg);
 

@@ -15,15 +15,15 @@
  *     ...
  *     kith_go(self, producer, chan);
  *
- * A fiber ends when its function returns; kith_fail before that makes it end with a reason. It stays
- * on the worker on which it first ran, so addresses of thread-local variables stay good in it; what is
- * in them (errno, too) may be another's after a wait. A fiber that computes for long without waiting
- * keeps its worker: kith_yield lets others run. What seems to wait but does not have to gives way by
- * itself every 200 us.
+ * A fiber ends when its function returns; kith_fail before that makes it end with a reason. It
+ * stays on the worker on which it first ran, so addresses of thread-local variables stay good in
+ * it; what is in them (errno, too) may be another's after a wait. A fiber that computes for long
+ * without waiting keeps its worker: kith_yield lets others run. What seems to wait but does not
+ * have to gives way by itself every 200 us.
  *
- * kith_stop on a fiber, a scope (scope.h), a future (future.h) and the shutdown cancel it: from then
- * on whatever may wait answers KITH_ECANCELED, at once, and the fiber is expected to clean up and
- * return. kith_shield holds that back for a while, for a clean-up that has to wait.
+ * kith_stop on a fiber, a scope (scope.h), a future (future.h) and the shutdown cancel it: from
+ * then on whatever may wait answers KITH_ECANCELED, at once, and the fiber is expected to clean up
+ * and return. kith_shield holds that back for a while, for a clean-up that has to wait.
  */
 #ifndef KITH_FIBER_H
 #define KITH_FIBER_H
@@ -84,8 +84,9 @@ typedef struct kith_fiber_stats {
     uint64_t spawned;        /* ever */
     uint64_t alive;          /* now */
     size_t stack_bytes;      /* the largest stack that was asked for */
-    size_t stack_used_bytes; /* the high-water mark, in whole pages: measured when one is suspended (the
-                                depth there), and when one ends (the first 16, then one in 64) */
+    size_t stack_used_bytes; /* the high-water mark, in whole pages: measured when one is suspended
+                                (the depth there), and when one ends (the first 16, then one in
+                                64) */
 } kith_fiber_stats;
 
 /* Fills up to max entries, one for each function that was spawned as a fiber so far, in no order;

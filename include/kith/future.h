@@ -70,8 +70,7 @@ typedef kith_err kith_async_fn(kith_self *self, kith_co *co, void *arg, void **r
 #define kith_async(co, fn, arg) kith_async_named(kith_co_self(co), (fn), (arg), #fn, NULL)
 #define kith_async_with(co, fn, arg, ...)                                                          \
     kith_async_named(kith_co_self(co), (fn), (arg), #fn, __VA_ARGS__)
-#define kith_async_self(self, fn, arg, ...)                                                        \
-    kith_async_named((self), (fn), (arg), #fn, __VA_ARGS__)
+#define kith_async_self(self, fn, arg, ...) kith_async_named((self), (fn), (arg), #fn, __VA_ARGS__)
 /* What all three expand to; name must live as long as the runtime.
  * Owns, Blocks, Errors and Thread: as kith_async. */
 KITH_API kith_future *kith_async_named(kith_self *self, kith_async_fn *fn, void *arg,

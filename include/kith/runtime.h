@@ -3,8 +3,8 @@
  * A runtime is a pool of worker threads and the actors that they run. A program starts one by
  * kith_main, a library inside a program by kith_start; up to 16 may live in one process at a time.
  * Threads that are not workers attach to it, get a kith_self and a kith_co, and then use the same
- * calls as actors do. The library starts no threads but the workers and those of blocking calls, and
- * installs no signal handler unless stall_signal or stack_report asks for one (kith_main has
+ * calls as actors do. The library starts no threads but the workers and those of blocking calls,
+ * and installs no signal handler unless stall_signal or stack_report asks for one (kith_main has
  * stack_report on).
  */
 #ifndef KITH_RUNTIME_H
@@ -62,11 +62,11 @@ typedef struct kith_config {
                                  of SIGSEGV and SIGBUS that passes every fault on to the handler
                                  that was there before; default: off (kith_main: always on) */
     bool no_stealing;         /* workers take no work from each other, stalled or not */
-    bool debug;               /* reports handlers that last long, and results that nobody looks at */
+    bool debug;               /* reports handlers that last long, and results nobody looks at */
     kith_time slow_ns;        /* with debug: how long is long; default 100 ms */
     kith_executor executor;   /* default KITH_POOL */
     kith_poller poller;       /* of KITH_LOOP; default KITH_EPOLL */
-    unsigned blocking_threads;  /* most threads for blocking calls (blocking.h); default: 2 a CPU + 8 */
+    unsigned blocking_threads;  /* most threads for blocking.h; default: 2 a CPU + 8 */
     unsigned blocking_queue;    /* most calls that wait for one; default 10,000 */
     kith_time blocking_idle_ns; /* how long an idle one stays; default 10 s */
 } kith_config;
@@ -96,8 +96,8 @@ KITH_API kith_err kith_join(kith_runtime *runtime, kith_time deadline);
  * KITH_ETIMEOUT and frees nothing: call it again. While it runs, whoever waits in kith_receive or
  * kith_ask hears KITH_ESHUTDOWN.
  * Owns: takes runtime if it returns KITH_OK. Thread: any that is not attached to it and no worker;
- * with KITH_LOOP the one that started it (loop.h), which runs what is left meanwhile, as in kith_join.
- * Blocks: until deadline. Errors: KITH_ETIMEOUT, KITH_EINVAL, KITH_EPERM, KITH_EBUSY (another
+ * with KITH_LOOP the one that started it (loop.h), which runs what is left meanwhile, as in
+ * kith_join. Blocks: until deadline. Errors: KITH_ETIMEOUT, KITH_EINVAL, KITH_EPERM, KITH_EBUSY (another
  * thread is shutting it down). */
 KITH_API KITH_MUST_CHECK kith_err kith_shutdown(kith_runtime *runtime, kith_time deadline);
 

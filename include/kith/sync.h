@@ -71,8 +71,8 @@ KITH_API void kith_semaphore_free(kith_semaphore *semaphore);
 
 /* Takes a permit, waits for one if there is none.
  * Thread: co's. Blocks: until deadline. Errors: as kith_event_wait. */
-KITH_API kith_err kith_semaphore_acquire(kith_co *co, kith_semaphore *semaphore,
-                                         kith_time deadline);
+KITH_API KITH_MUST_CHECK kith_err kith_semaphore_acquire(kith_co *co, kith_semaphore *semaphore,
+                                                         kith_time deadline);
 /* Gives a permit back, or one more: to who has waited longest, if anybody waits.
  * Thread: self's. Blocks: no. Errors: KITH_EPERM, KITH_EINVAL, KITH_EFULL (2^32 - 1 permits). */
 KITH_API kith_err kith_semaphore_release(kith_self *self, kith_semaphore *semaphore);
@@ -90,7 +90,8 @@ KITH_API void kith_mutex_free(kith_mutex *mutex);
 /* Locks it for this fiber or thread, waits while it is another's. It is not unlocked by a fiber's
  * end. Not recursive. Thread: co's. Blocks: until deadline.
  * Errors: as kith_event_wait; KITH_EDEADLK also if it is the caller's already. */
-KITH_API kith_err kith_mutex_lock(kith_co *co, kith_mutex *mutex, kith_time deadline);
+KITH_API KITH_MUST_CHECK kith_err kith_mutex_lock(kith_co *co, kith_mutex *mutex,
+                                                  kith_time deadline);
 /* Unlocks it, and hands it to who has waited longest.
  * Thread: self's. Blocks: no. Errors: KITH_EPERM (also: it is not the caller's), KITH_EINVAL. */
 KITH_API kith_err kith_mutex_unlock(kith_self *self, kith_mutex *mutex);
@@ -110,8 +111,8 @@ KITH_API void kith_barrier_free(kith_barrier *barrier);
  * One that gives up (deadline, cancellation, shutdown), or comes canceled, breaks the barrier: the
  * others, and those who come later, hear KITH_EBROKEN, until kith_barrier_reset.
  * Thread: co's. Blocks: until deadline. Errors: KITH_EBROKEN, and as kith_event_wait. */
-KITH_API kith_err kith_barrier_wait(kith_co *co, kith_barrier *barrier, kith_time deadline,
-                                    bool *leader);
+KITH_API KITH_MUST_CHECK kith_err kith_barrier_wait(kith_co *co, kith_barrier *barrier,
+                                                    kith_time deadline, bool *leader);
 /* Breaks it by hand: who waits hears KITH_EBROKEN.
  * Thread: self's. Blocks: no. Errors: KITH_EPERM, KITH_EINVAL. */
 KITH_API kith_err kith_barrier_abort(kith_self *self, kith_barrier *barrier);

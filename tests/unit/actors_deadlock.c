@@ -87,6 +87,42 @@ TEST(main_joins_fibers_that_wait_for_ever)
     }
 }
 
+/* A timer that was canceled wakes nobody, though it stood for longest. */
+static void sleeps_long(kith_self *self, kith_co *co, void *arg)
+{
+    struct run *r = arg;
+    (void)self;
+    kith__add_seq(&r->reached, 1);
+    kith_sleep(co, kith_in(KITH_HOUR));
+}
+
+static void main_waits_after_a_canceled_timer(kith_self *self, kith_co *co, void *arg)
+{
+    struct run *r = arg;
+    kith_msg *msg;
+    kith_ref sleeper = kith_go(self, sleeps_long, r);
+    kith_monitor(self, sleeper);
+    while (kith__load_seq(&r->reached) == 0)
+        sched_yield();
+    kith_stop(self, sleeper);
+    CHECK_EQ(kith_receive(co, kith_in(30 * KITH_SECOND), &msg), KITH_OK); /* its kith_down */
+    kith_go(self, receives_forever, r);
+    r->err = kith_receive(co, KITH_FOREVER, &msg);
+}
+
+TEST(a_canceled_timer_wakes_nobody)
+{
+    for (int round = 0; round < 20; round++)
+        FOR_WORKERS(i)
+        {
+            struct run *r = malloc(sizeof *r);
+            run(r, main_waits_after_a_canceled_timer, counts[i]);
+            CHECK_EQ(r->err, KITH_EDEADLK);
+            CHECK(log_has(&r->log, "deadlock: receives_forever"));
+            free(r);
+        }
+}
+
 /* ---- no deadlocks ---- */
 
 static void sends_later(kith_self *self, kith_co *co, void *arg)

@@ -81,9 +81,9 @@ struct player {
 };
 
 /* Sends a number home; memory that is out comes back after the burst. */
-static void tell_home(kith_self *self, kith_ref home, long value)
+static void tell_home(kith_self *self, kith_ref to, long value)
 {
-    while (kith_send(self, home, number, .value = value) == KITH_ENOMEM)
+    while (kith_send(self, to, number, .value = value) == KITH_ENOMEM)
         ;
 }
 
