@@ -24,6 +24,7 @@ struct kith__thread {
 /* What the actor layer keeps for a runtime. */
 struct kith__actors {
     pthread_mutex_t dead_lock;
+    pthread_mutex_t main_lock; /* who looks at main, and its end: deadlock.c */
     KITH__ATOMIC(uint32_t) subscribers;
     uint64_t *subscribed; /* under dead_lock: references */
     uint32_t subscribed_room;
@@ -116,6 +117,8 @@ void kith__ask_give_up(struct kith_co *co);
 /* deadlock.c */
 /* Whether all wait for ever: then it is reported, and main woken. Outside of rt->lock. */
 void kith__deadlock_look(struct kith__ctx *ctx);
+/* kith_main's function has returned: main is looked at no more. Thread: main. */
+void kith__main_leaves(struct kith_runtime *rt);
 /* How the main thread waits: for its inbox, which rests, or for the end of all actors. */
 enum { KITH__MAIN_RUNS = 0, KITH__MAIN_RESTS = 1, KITH__MAIN_JOINS = 2 };
 /* If ctx is the main thread's: it waits from now on, without a deadline; true if so. It may turn out

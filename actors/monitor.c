@@ -96,6 +96,7 @@ kith_err kith_monitor(kith_self *self, kith_ref actor)
     ((kith_down *)kith__msg_body(msg))->ref = actor;
     kith_err err = kith__post(ctx, actor.bits, msg);
     if (err == KITH_EDEAD) {
+        kith__post_ended(ctx->rt, actor.bits); /* as if it had told it itself */
         turn_back(ctx, msg, KITH_EDEAD);
         return KITH_OK;
     }

@@ -52,7 +52,7 @@ static void config_fill(struct kith_runtime *rt, const kith_config *config)
 {
     rt->config = *config;
     rt->allocator = config->allocator;
-    rt->worker_count = config->workers != 0              ? config->workers
+    rt->worker_count = config->workers != 0            ? config->workers
                        : config->executor == KITH_LOOP ? 1
                                                        : kith_cpus();
     if (rt->config.seed == 0)
@@ -72,6 +72,7 @@ static kith_err actors_open(struct kith_runtime *rt)
     if (actors == NULL)
         return KITH_ENOMEM;
     pthread_mutex_init(&actors->dead_lock, NULL);
+    pthread_mutex_init(&actors->main_lock, NULL);
     pthread_mutex_init(&actors->stop_lock, NULL);
     rt->actors = actors;
     return KITH_OK;
@@ -85,6 +86,7 @@ static void actors_close(struct kith_runtime *rt)
     kith__free(&rt->allocator, actors->subscribed,
                actors->subscribed_room * sizeof *actors->subscribed);
     pthread_mutex_destroy(&actors->dead_lock);
+    pthread_mutex_destroy(&actors->main_lock);
     pthread_mutex_destroy(&actors->stop_lock);
     kith__free(&rt->allocator, actors, sizeof *actors);
 }
@@ -267,8 +269,10 @@ static bool run_main(struct kith_runtime *rt, kith_main_fn *fn, void *arg)
     }
     kith__store_rlx(&rt->main, co); /* relaxed: who wakes it has its message, or a worker's lock */
     fn(co->task, co, arg);
-    kith__store_rlx(&rt->main, NULL);
+    kith__main_leaves(rt);
     bool ok = co->failed == KITH_OK && kith__load_rlx(&rt->deadlocked) == 0;
+    if (co->failed != KITH_OK)
+        kith__log(&rt->log, KITH_LOG_ERROR, "main failed: %s", kith_strerror(co->failed));
     kith__detach(co);
     return ok;
 }

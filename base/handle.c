@@ -190,8 +190,8 @@ void kith__slot_kill(struct kith__slot *slot)
     uint64_t bits = kith__load_rlx(&slot->bits); /* only the owner writes it */
     kith__assert(kith__bits_gen(bits) < KITH__GEN_MAX);
     /* A finder that still sees the old bits is stopped by the object's own state (an inbox that is
-     * closed, a generation that a message carries). Release H-END; pairs with kith__slot_ended: whoever
-     * is told that the object is gone sees what it did. */
+     * closed, a generation that a message carries). Release H-END; pairs with kith__post_ended: who
+     * is told that a task is gone sees what it did. */
     kith__store_rel(&slot->bits, (bits & ((UINT64_C(1) << 61) - 1)) + 1);
 }
 
@@ -226,11 +226,6 @@ void kith__slot_cache_drain(struct kith__table *table, struct kith__slot_cache *
     for (unsigned cls = 0; cls < KITH__CLASSES; cls++)
         if (cache->count[cls] > 0)
             spill(table, cache, cls, cache->count[cls]);
-}
-
-void kith__slot_ended(const struct kith__slot *slot)
-{
-    (void)kith__load_acq(&slot->bits); /* acquire H-END; pairs with kith__slot_kill */
 }
 
 bool kith__slot_was(const struct kith__table *table, const struct kith__slot *slot, uint64_t bits)

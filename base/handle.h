@@ -158,8 +158,6 @@ static inline struct kith__slot *kith__handle_find(const struct kith__table *tab
     return (struct kith__slot *)(void *)(base + (size_t)(slot % KITH__CHUNK_SLOTS) * chunk->bytes);
 }
 
-/* After it was seen that the object in the slot is gone: from here on what it did is seen, too. */
-void kith__slot_ended(const struct kith__slot *slot);
 /* Whether bits, which do not match slot, ever named an object there: a stale handle, and not a
  * made-up one. */
 bool kith__slot_was(const struct kith__table *table, const struct kith__slot *slot, uint64_t bits);

@@ -28,7 +28,7 @@ typedef struct bench_options {
     uint64_t n;       /* 0: the workload's default */
     uint64_t slice;   /* messages from one turn of a producer; 0: all */
     unsigned runs;    /* 0: once, in this process */
-    bool loop; /* the single-thread executor */
+    bool loop;        /* the single-thread executor */
     bool json;
     int result_fd; /* in a child process: where its bench_result goes; else -1 */
 } bench_options;
@@ -73,15 +73,15 @@ typedef struct bench_workload {
 } bench_workload;
 
 /* The tables of the families; each ends with a NULL name. */
-extern const bench_workload bench_pairs[];   /* pairs.c: pingpong, threadring */
-extern const bench_workload bench_streams[]; /* streams.c: counting, counting-bounded, fanin */
-extern const bench_workload bench_crowds[];  /* crowds.c: big, chameneos */
-extern const bench_workload bench_births[];  /* births.c: fjcreate, idle, skynet, idlecpu */
-extern const bench_workload bench_chans[];   /* chans.c: channels, select, fibers */
-extern const bench_workload bench_wakes[];   /* wake.c: wake, wake-raw, wake-pair */
-extern const bench_workload bench_timers[];  /* timers.c */
+extern const bench_workload bench_pairs[];    /* pairs.c: pingpong, threadring */
+extern const bench_workload bench_streams[];  /* streams.c: counting, counting-bounded, fanin */
+extern const bench_workload bench_crowds[];   /* crowds.c: big, chameneos */
+extern const bench_workload bench_births[];   /* births.c: fjcreate, idle, skynet, idlecpu */
+extern const bench_workload bench_chans[];    /* chans.c: channels, select, fibers */
+extern const bench_workload bench_wakes[];    /* wake.c: wake, wake-raw, wake-pair */
+extern const bench_workload bench_timers[];   /* timers.c */
 extern const bench_workload bench_blocking[]; /* blocking.c: blocking */
-extern const bench_workload bench_echoes[];  /* echo.c: echo, echo-fibers, echo-raw */
+extern const bench_workload bench_echoes[];   /* echo.c: echo, echo-fibers, echo-raw */
 
 /* From the main thread to the actor that begins; its sender is whom to report to. */
 KITH_MESSAGE(bench_go, { uint64_t n; });

@@ -146,8 +146,8 @@ static void queue_remove(struct kith__blocking *pool, struct job *job)
 
 /* ---- the end of a job ---- */
 
-/* A job is outside no more. If nobody was told, its caller being dead, all may wait for ever now.
- * */
+/* A job is outside no more. If nobody was told, its caller being dead, all may wait for ever
+ * now. */
 static void gone(struct kith__ctx *ctx)
 {
     struct kith_runtime *rt = ctx->rt;
@@ -188,6 +188,8 @@ static struct job *queue_take_all(struct kith__blocking *pool, const struct job 
     struct job *taken = NULL;
     struct job *job = pool->first;
     for (uint32_t n = pool->queued; n > 0; n--) {
+        /* `but` may be NULL, job is not: queued counts them. */
+        // cppcheck-suppress nullPointerRedundantCheck
         struct job *next = job->next;
         if (job != but) {
             queue_remove(pool, job);

@@ -74,9 +74,10 @@ static void log_unguarded(struct kith_runtime *rt)
 {
     struct kith__csp *csp = rt->csp;
     if (kith__load_rlx(&csp->stacks.ran_out) && kith__xchg_rlx(&csp->unguarded_logged, 1) == 0)
-        kith__log(&rt->log, KITH_LOG_WARN,
-                  "out of memory mappings (vm.max_map_count): fibers get stacks without guard pages "
-                  "from now on, and an overflow is noticed only when the fiber ends");
+        kith__log(
+            &rt->log, KITH_LOG_WARN,
+            "out of memory mappings (vm.max_map_count): fibers get stacks without guard pages "
+            "from now on, and an overflow is noticed only when the fiber ends");
 }
 
 struct kith__stack *kith__csp_stack_take(struct kith__ctx *ctx, size_t bytes)

@@ -28,7 +28,7 @@
 
 /* ---- the stack's use ---- */
 
-static void raise_to(KITH__ATOMIC(size_t) *mark, size_t bytes)
+static void raise_to(KITH__ATOMIC(size_t) * mark, size_t bytes)
 {
     size_t seen = kith__load_rlx(mark);
     while (bytes > seen && !kith__cas_rlx(mark, &seen, bytes))

@@ -40,7 +40,7 @@ struct kith__fiber {
     kith__fiber_end_fn *on_end;
     void *on_end_arg;
     struct kith__sibling sibling;
-    uint64_t sock;            /* of its spawner's, which becomes its own when it starts; 0: none */
+    uint64_t sock;             /* of its spawner's, which becomes its own when it starts; 0: none */
     struct kith__fibers *home; /* of its worker, from its first turn on */
     struct kith__fiber *next;  /* of those who may go on */
     bool queued;               /* among them */

@@ -172,16 +172,15 @@ static kith_err look(struct kith_future *f, void **result)
 static void then_call(struct kith__then *then, struct kith_self *task)
 {
     struct kith_co *co = kith__co_of(task);
-    struct kith__ctx *ctx = co != NULL ? co->ctx : NULL;
     if (co != NULL)
-        co->ctx = NULL;
+        co->barred = true;
     void *result;
     kith_err status = look(then->future, &result);
     kith_err err = then->fn(task, co != NULL ? NULL : task->state, then->arg, status, result);
     if (err != KITH_OK)
         kith_fail(task, err);
     if (co != NULL)
-        co->ctx = ctx;
+        co->barred = false;
 }
 
 static void then_run(struct kith__ctx *ctx, struct kith_self *task, struct kith_msg *msg)

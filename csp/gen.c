@@ -8,7 +8,7 @@
  * Invariants
  *  GE1. A generator is touched by its owner only, on the thread that made it (X3 of context.h):
  *       `here`. The one exception is the death of an actor that has moved: nothing is resumed then.
- *  GE2. While it runs, its owner's co is nobody's (co->ctx is NULL), so that kith__co_here refuses
+ *  GE2. While it runs, its owner's co is nobody's (co->barred), so that kith__co_here refuses
  *       whatever may wait. A wait would leave by the fiber's context what is not on the fiber's
  *       stack.
  *  GE3. It ends with its owner at the latest: it is in the owner's list of what it owns.
@@ -61,17 +61,15 @@ static void gen_main(void *arg)
 static void resume(kith_gen *gen, void *in)
 {
     struct kith_co *co = kith__co_of(gen->owner);
-    struct kith__ctx *waits = NULL;
-    if (co != NULL) { /* GE2 */
-        waits = co->ctx;
-        co->ctx = NULL;
-    }
+    bool barred = co != NULL && co->barred;
+    if (co != NULL) /* GE2 */
+        co->barred = true;
     gen->passed = in;
     gen->state = RUNNING;
     kith__context_here(&gen->back);
     kith__context_switch(&gen->back, &gen->context);
     if (co != NULL)
-        co->ctx = waits;
+        co->barred = barred;
 }
 
 kith_err kith_gen_next(kith_gen *gen, void *in, void **out)

@@ -73,8 +73,7 @@ static void sieve(kith_self *self, kith_co *co, void *arg)
             break;
         struct filter f = {in, numbers_new(self, 0), prime};
         in.chan = kith_chan_keep(f.out.chan);
-        kith_scope_go_with(self, scope, filter, &f,
-                           (&(kith_fiber_options){.arg_bytes = sizeof f}));
+        kith_scope_go_with(self, scope, filter, &f, (&(kith_fiber_options){.arg_bytes = sizeof f}));
     }
     kith_scope_cancel(self, scope);
     kith_scope_leave(co, scope);

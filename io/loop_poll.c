@@ -313,6 +313,7 @@ int kith__polled_wait(struct kith__polled *p, struct epoll_event *events, int ma
     int ready = p->by_select ? select_now(p->asked, n, until) : ppoll(p->asked, n, until, NULL);
     if (ready <= 0)
         return ready;
+    kith__assert(n > 0); /* who was asked nothing reports nothing */
     pthread_mutex_lock(&p->lock);
     int found = reports(p, n, events, max);
     pthread_mutex_unlock(&p->lock);

@@ -343,8 +343,9 @@ kith_err kith_read(kith_co *co, kith_sock handle, void *bytes, size_t room, size
     if (err != KITH_OK)
         return err;
     struct kith__sock *sock = find(co, handle, &err);
-    if (sock != NULL)
-        err = connect_wait(co, sock, "kith_read", deadline);
+    if (sock == NULL)
+        return err;
+    err = connect_wait(co, sock, "kith_read", deadline);
     if (err != KITH_OK)
         return err;
     struct call call = {.attempt = read_attempt,
@@ -404,8 +405,9 @@ kith_err kith_write(kith_co *co, kith_sock handle, const void *bytes, size_t n, 
     if (err != KITH_OK)
         return err;
     struct kith__sock *sock = find(co, handle, &err);
-    if (sock != NULL)
-        err = connect_wait(co, sock, "kith_write", deadline);
+    if (sock == NULL)
+        return err;
+    err = connect_wait(co, sock, "kith_write", deadline);
     if (err != KITH_OK)
         return err;
     if (is_set(sock, KITH__SOCK_FINISHED))
@@ -426,8 +428,9 @@ static kith_err ready_check(struct kith_co *co, uint64_t sock_bits, unsigned wha
 {
     kith_err err;
     struct kith__sock *sock = find(co, (kith_sock){sock_bits}, &err);
-    if (sock != NULL)
-        err = kith__sock_watch(co->ctx, sock); /* W4 */
+    if (sock == NULL)
+        return err;
+    err = kith__sock_watch(co->ctx, sock); /* W4 */
     if (err != KITH_OK || sock->broken != KITH_OK)
         return err;
     struct pollfd one = {.fd = sock->fd, .events = poll_events(sock, what)};

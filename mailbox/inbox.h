@@ -102,7 +102,7 @@ static inline void kith__inbox_open(kith__inbox *inbox, uintptr_t state)
  * open is (S2), and acquire M2. */
 static inline struct kith_msg *kith__inbox_close(kith__inbox *inbox)
 {
-    return (struct kith_msg *)kith__xchg_seq(inbox, KITH__INBOX_CLOSED); /* S2, M2 */
+    return (struct kith_msg *)kith__xchg_seq(inbox, KITH__INBOX_CLOSED); /* S2, M2, M5 */
 }
 
 /* A queue of messages in the owner's hands: circular, `tail` is the newest, tail->next the oldest. */

@@ -85,6 +85,7 @@ struct kith_co {
     struct kith_msg *mail;    /* a queue: what came for the program and was not received yet */
     struct kith_msg *current; /* the message in its hands, while others run */
     bool owned;               /* its inbox is its own: O5 */
+    bool barred;              /* in code that must not wait: a generator, a callback */
     uint32_t wants;           /* while it waits */
     uint32_t woke;
     kith_time deadline; /* while it waits */
@@ -126,7 +127,8 @@ static inline struct kith_co *kith__co_of(const struct kith_self *task)
 static inline bool kith__co_here(const struct kith_co *co)
 {
     struct kith__ctx *ctx = kith__ctx_here;
-    return KITH__LIKELY(co != NULL && ctx != NULL && ctx == co->ctx && ctx->running == co->task);
+    return KITH__LIKELY(co != NULL && ctx != NULL && ctx == co->ctx && ctx->running == co->task &&
+                        !co->barred);
 }
 
 /* Why a co may not begin to wait: KITH_ECANCELED or KITH_EDEADLK; else KITH_OK. What

@@ -16,6 +16,9 @@
 /* Why a reference that names no living task names none: KITH_EDEAD or KITH_EBADREF. */
 kith_err kith__post_refused(const struct kith_runtime *rt, uint64_t to);
 
+/* After it was found that `to` names a dead task: from here on all that it did is seen. */
+void kith__post_ended(const struct kith_runtime *rt, uint64_t to);
+
 /* The task that `to` names, perhaps; NULL: kith__post_refused says why not. */
 static inline struct kith_self *kith__post_find(const struct kith_runtime *rt, uint64_t to)
 {

@@ -205,23 +205,23 @@ struct kith_runtime {
     pthread_cond_t changed;
     KITH__ATOMIC(uint32_t) joining; /* somebody waits for the workers to go quiet */
     struct kith__ctx *contexts;
-    struct kith__counters left; /* of threads that have detached */
+    struct kith__counters left;      /* of threads that have detached */
     KITH__ATOMIC(uint32_t) attached; /* written under the lock */
     uint32_t pins;                   /* calls from outside that look at it: actors/runtime.c */
     KITH__ATOMIC(uint32_t) attaches; /* ever, for the seeds of their random numbers */
 
-    KITH__ATOMIC(struct kith_co *) main;  /* kith_main's, while its function runs */
-    KITH__ATOMIC(uint32_t) main_waits;    /* without a deadline: actors/deadlock.c */
+    KITH__ATOMIC(struct kith_co *) main; /* kith_main's, while its function runs */
+    KITH__ATOMIC(uint32_t) main_waits;   /* without a deadline: actors/deadlock.c */
     KITH__ATOMIC(uint32_t) deadlocked;
     KITH__ATOMIC(uint32_t) outside; /* what may yet wake a task: blocking calls, open promises */
 
     const struct kith__upper *upper;
-    void *actors;           /* the actor layer's */
-    void *io;               /* the io layer's */
+    void *actors;                            /* the actor layer's */
+    void *io;                                /* the io layer's */
     const struct kith__readiness *readiness; /* the io layer's: sched/co.h */
-    struct kith__blocking *blocking; /* the csp layer's pool for blocking calls */
-    struct kith__csp *csp;  /* the csp layer's */
-    void *loops;            /* the driver's */
+    struct kith__blocking *blocking;         /* the csp layer's pool for blocking calls */
+    struct kith__csp *csp;                   /* the csp layer's */
+    void *loops;                             /* the driver's */
 };
 
 #endif

@@ -61,7 +61,8 @@ static struct kith_self *make(struct kith__ctx *ctx, const struct kith__task_ops
         kith__slot_free(&ctx->rt->table, &ctx->slots, cls, slot);
         return NULL;
     }
-    kith__store_rlx(&slot->bits, kith__slot_bits(&ctx->rt->table, slot, KITH__KIND_ACTOR));
+    /* release H-END; pairs with kith__post_ended: what the slot's lives before did. */
+    kith__store_rel(&slot->bits, kith__slot_bits(&ctx->rt->table, slot, KITH__KIND_ACTOR));
     return task;
 }
 

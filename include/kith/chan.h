@@ -158,7 +158,8 @@ typedef struct kith_case {
 static inline kith_case kith_case_chan_(enum kith_case_kind_ kind, kith_chan *chan, void *to,
                                         const void *from, kith_err *status)
 {
-    kith_case made = {kind, chan, to, from, 0, status};
+    kith_case made = {kind, chan, to, from, 0, NULL};
+    made.status = status;
     return made;
 }
 

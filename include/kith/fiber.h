@@ -66,7 +66,9 @@ typedef struct kith_fiber_options {
 KITH_API kith_ref kith_go_named(kith_self *self, kith_fiber_fn *fn, void *arg, const char *name,
                                 const kith_fiber_options *options);
 
-/* Lets everybody else that is ready on this worker run first. On an attached thread: sched_yield.
+/* Goes behind the fibers of this worker that may go on; they, and all else that is ready, then get
+ * their turns in rounds, so some may still wait when this one goes on. On an attached thread:
+ * sched_yield.
  * Thread: co's. Blocks: no longer than the others run. Errors: KITH_ECANCELED, KITH_EPERM. */
 KITH_API kith_err kith_yield(kith_co *co);
 

@@ -97,8 +97,9 @@ KITH_API kith_err kith_join(kith_runtime *runtime, kith_time deadline);
  * kith_ask hears KITH_ESHUTDOWN.
  * Owns: takes runtime if it returns KITH_OK. Thread: any that is not attached to it and no worker;
  * with KITH_LOOP the one that started it (loop.h), which runs what is left meanwhile, as in
- * kith_join. Blocks: until deadline. Errors: KITH_ETIMEOUT, KITH_EINVAL, KITH_EPERM, KITH_EBUSY (another
- * thread is shutting it down). */
+ * kith_join. Blocks: until deadline.
+ * Errors: KITH_ETIMEOUT, KITH_EINVAL, KITH_EPERM, KITH_EBUSY (another thread is shutting it down).
+ */
 KITH_API KITH_MUST_CHECK kith_err kith_shutdown(kith_runtime *runtime, kith_time deadline);
 
 /* Makes this thread one of runtime's: gives it a self and a co, to be used on this thread only,

@@ -7,7 +7,7 @@ example 01_hello || fail "exit status $?" "$work/out" "$work/err"
 printf 'hello, world\nhello, kith and kin\ncheck: two greetings were counted: ok\n' >"$work/known"
 cmp -s "$work/known" "$work/out" || fail "other output than expected" "$work/out" "$work/err"
 ok "the greetings and the count are as expected"
-[ ! -s "$work/err" ] || fail "there is something on stderr" "$work/err"
+expect_quiet ""
 ok "nothing on stderr"
 
 example 01_hello nonsense

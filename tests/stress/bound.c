@@ -214,14 +214,14 @@ static void first_sink(kith_runtime *rt)
     CHECK_EQ(kith_detach(self), KITH_OK);
 }
 
-/* Until only the sink lives. */
-static void await_senders(kith_runtime *rt)
+/* Until only the sink lives, and has handled all that it must (a stop would overtake the last). */
+static void await_senders(kith_runtime *rt, uint64_t all)
 {
     kith_stats stats;
     do {
         sched_yield();
         CHECK_EQ(kith_stats_get(rt, &stats), KITH_OK);
-    } while (stats.actors > 1);
+    } while (stats.actors > 1 || kith__load_seq(&handled) < all);
 }
 
 static void run(const char *name, unsigned workers, bool deaths)
@@ -234,7 +234,7 @@ static void run(const char *name, unsigned workers, bool deaths)
     REQUIRE(w.rt != NULL);
     first_sink(w.rt);
     stress_threads(THREADS + 1, outside, &w);
-    await_senders(w.rt);
+    await_senders(w.rt, deaths ? 0 : (uint64_t)SENDERS * w.times);
     stress_end(w.rt);
     CHECK_EQ(kith__load_seq(&made), kith__load_seq(&dropped));
     if (!deaths)

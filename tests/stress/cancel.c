@@ -12,257 +12,32 @@
  *   AddressSanitizer maps memory of its own for each. What they miss in one round they do in
  *   several.
  */
-#include "tests/stress/stress.h"
+#include "tests/stress/cancel_waits.h"
 
 #include "base/atomic.h"
+#include <arpa/inet.h>
 #include <dirent.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 
 #define ALL 100000u
 #define AT_ONCE (STRESS_SLOW == 1u ? ALL : STRESS_SLOW < 10u ? 8000u : 1500u)
 #define WORKERS 3u
 #define SOCKETS 10u /* fibers of each kind that have some */
 
-KITH_MESSAGE(question, { char none; });
 KITH_MESSAGE_OWNING(parcel, { void *memory; });
 
 static KITH__ATOMIC(uint32_t) begun;
 static KITH__ATOMIC(uint32_t) ended;
 static KITH__ATOMIC(uint32_t) parcels; /* that are somewhere */
 static KITH__ATOMIC(uint32_t) sprouted;
-static KITH__ATOMIC(uint32_t) sprouts;      /* that have ended */
-static KITH__ATOMIC(uint32_t) leaves_first; /* a shutdown is what cancels */
+static KITH__ATOMIC(uint32_t) sprouts; /* that have ended */
 
 KITH_DROP(parcel)
 {
     free(msg->memory);
     kith__sub_rlx(&parcels, 1);
 }
-
-/* What they wait for; nobody ever gives it to them. */
-static struct shared {
-    kith_chan *meeting; /* capacity 0 */
-    kith_chan *full;
-    kith_chan *empty;
-    kith_future *promise;
-    kith_event *event;
-    kith_semaphore *semaphore;
-    kith_mutex *mutex; /* the test's thread has it */
-    kith_queue *nothing;
-    kith_queue *undone;
-    kith_ref mute;
-} shared;
-
-/* ---- ways to wait: each returns what it heard ---- */
-
-typedef kith_err wait_fn(kith_self *self, kith_co *co, uint32_t number);
-
-static kith_err in_receive(kith_self *self, kith_co *co, uint32_t number)
-{
-    (void)self;
-    kith_msg *msg;
-    kith_err err;
-    do /* some have mail */
-        err = kith_receive(co, number % 2 == 0 ? KITH_FOREVER : kith_in(KITH_HOUR), &msg);
-    while (err == KITH_OK);
-    return err;
-}
-
-static bool refuse(const kith_msg *msg, void *arg)
-{
-    (void)msg;
-    (void)arg;
-    return false;
-}
-
-static kith_err in_receive_if(kith_self *self, kith_co *co, uint32_t number)
-{
-    (void)self;
-    kith_msg *msg;
-    return number % 2 == 0 ? kith_receive_if(co, KITH_FOREVER, refuse, NULL, &msg)
-                           : kith_receive_only(co, question, kith_in(KITH_HOUR), &msg);
-}
-
-static kith_err in_ask(kith_self *self, kith_co *co, uint32_t number)
-{
-    (void)self;
-    kith_msg *reply;
-    return kith_ask(co, shared.mute, number % 2 == 0 ? KITH_FOREVER : kith_in(KITH_HOUR), &reply,
-                    question, 0);
-}
-
-static kith_err in_sleep(kith_self *self, kith_co *co, uint32_t number)
-{
-    (void)self;
-    return kith_sleep(co, kith_in(KITH_MINUTE * (1 + number % 100)));
-}
-
-static kith_err in_yield(kith_self *self, kith_co *co, uint32_t number)
-{
-    (void)self;
-    (void)number;
-    kith_err err;
-    while ((err = kith_yield(co)) == KITH_OK)
-        if (kith_sleep(co, kith_in(KITH_MS)) !=
-            KITH_OK) /* else they keep all others from beginning */
-            return kith_yield(co);
-    return err;
-}
-
-static void child(kith_self *self, kith_co *co, void *arg)
-{
-    CHECK_EQ(in_sleep(self, co, 1), KITH_ECANCELED);
-    kith__add_rlx((KITH__ATOMIC(uint32_t) *)arg, 1); /* its maker waits, so this is there */
-}
-
-static kith_err in_scope(kith_self *self, kith_co *co, uint32_t number)
-{
-    KITH__ATOMIC(uint32_t) gone = 0;
-    uint32_t started = 0;
-    kith_scope *scope = kith_scope_new(co);
-    for (uint32_t i = 0; i <= number % 3; i++)
-        started += kith_ref_error(kith_scope_go(self, scope, child, &gone)) == KITH_OK;
-    kith_err err = kith_scope_leave_by(co, scope, kith_in(KITH_HOUR));
-    CHECK_EQ(kith__load_rlx(&gone), started);
-    /* A shutdown begins with those who have no children: then ours have ended by themselves. */
-    return kith__load_seq(&leaves_first) != 0 ? in_receive(self, co, number) : err;
-}
-
-static kith_err in_shielded_scope(kith_self *self, kith_co *co, uint32_t number)
-{
-    kith_shield(co, true);
-    CHECK_EQ(kith_sleep(co, kith_in(KITH_US * (number % 1000))), KITH_OK);
-    kith_shield(co, false);
-    return in_scope(self, co, number);
-}
-
-static kith_err in_send(kith_self *self, kith_co *co, uint32_t number)
-{
-    (void)self;
-    return kith_chan_send(co, number % 2 == 0 ? shared.meeting : shared.full, &number,
-                          number % 3 == 0 ? KITH_FOREVER : kith_in(KITH_HOUR));
-}
-
-static kith_err in_recv(kith_self *self, kith_co *co, uint32_t number)
-{
-    (void)self;
-    return kith_chan_recv(co, shared.empty, &number,
-                          number % 3 == 0 ? KITH_FOREVER : kith_in(KITH_HOUR));
-}
-
-static kith_err in_select(kith_self *self, kith_co *co, uint32_t number)
-{
-    (void)self;
-    kith_msg *msg;
-    int won = kith_select(co,
-                          KITH_CASES(KITH_SEND(shared.full, &number), KITH_RECV(shared.empty, NULL),
-                                     KITH_AFTER(kith_in(KITH_HOUR))),
-                          KITH_FOREVER);
-    if (won == KITH_ECANCELED)
-        won = kith_select(co, KITH_CASES(KITH_MAIL(&msg), KITH_RECV(shared.empty, NULL)),
-                          kith_in(KITH_HOUR));
-    return (kith_err)won;
-}
-
-static kith_err in_await(kith_self *self, kith_co *co, uint32_t number)
-{
-    (void)self;
-    void *result;
-    return kith_await_shielded(co, shared.promise,
-                               number % 2 == 0 ? KITH_FOREVER : kith_in(KITH_HOUR), &result);
-}
-
-static kith_err task(kith_self *self, kith_co *co, void *arg, void **result)
-{
-    *result = arg;
-    return in_sleep(self, co, 1);
-}
-
-static kith_err in_await_of_task(kith_self *self, kith_co *co, uint32_t number)
-{
-    (void)self;
-    kith_future *futures[2];
-    for (int i = 0; i < 2; i++)
-        futures[i] = kith_async(co, task, NULL);
-    kith_err err = number % 2 == 0 ? kith_gather(co, futures, 2, KITH_FOREVER)
-                                   : kith_await(co, futures[0], KITH_FOREVER, NULL);
-    for (int i = 0; i < 2; i++) {
-        kith_future_cancel(futures[i]);
-        kith_future_drop(futures[i]);
-    }
-    return err == KITH_ESHUTDOWN ? KITH_ECANCELED : err; /* the runtime ends: none was started */
-}
-
-static kith_err in_sync(kith_self *self, kith_co *co, uint32_t number)
-{
-    (void)self;
-    void *item;
-    switch (number % 5) {
-    case 0:
-        return kith_event_wait(co, shared.event, KITH_FOREVER);
-    case 1:
-        return kith_semaphore_acquire(co, shared.semaphore, KITH_FOREVER);
-    case 2:
-        return kith_mutex_lock(co, shared.mutex, kith_in(KITH_HOUR));
-    case 3:
-        return kith_queue_get(co, shared.nothing, &item, kith_in(KITH_HOUR));
-    default:
-        return kith_queue_join(co, shared.undone, KITH_FOREVER);
-    }
-}
-
-static kith_err in_barrier(kith_self *self, kith_co *co, uint32_t number)
-{
-    kith_barrier *barrier = kith_barrier_new(self, 2 + number % 3);
-    kith_err err = kith_barrier_wait(co, barrier, KITH_FOREVER, NULL);
-    kith_barrier_free(barrier);
-    return err;
-}
-
-static kith_sock listen_here(kith_self *self, uint16_t *port)
-{
-    kith_sock listener = kith_listen(self, "127.0.0.1", 0, NULL);
-    kith_err err = kith_sock_error(listener);
-    CHECK(err == KITH_OK || err == KITH_ESHUTDOWN);
-    *port = 0;
-    kith_sock_local(self, listener, NULL, port);
-    return listener;
-}
-
-/* Some of its sockets are left to its end to close. */
-static kith_err in_accept(kith_self *self, kith_co *co, uint32_t number)
-{
-    uint16_t port;
-    kith_sock conn;
-    kith_sock listener = listen_here(self, &port);
-    kith_err err = kith_accept(co, listener, KITH_FOREVER, &conn);
-    if (number % 2 == 0)
-        kith_close(self, listener);
-    return err;
-}
-
-static kith_err in_read(kith_self *self, kith_co *co, uint32_t number)
-{
-    uint16_t port;
-    kith_sock to;
-    kith_sock from;
-    char byte;
-    size_t n;
-    kith_sock listener = listen_here(self, &port);
-    kith_err err = kith_dial(co, "127.0.0.1", port, KITH_FOREVER, NULL, &to);
-    if (err == KITH_OK)
-        err = kith_accept(co, listener, KITH_FOREVER, &from);
-    if (err == KITH_OK)
-        err =
-            kith_read(co, from, &byte, 1, &n, number % 2 == 0 ? KITH_FOREVER : kith_in(KITH_HOUR));
-    return err;
-}
-
-static wait_fn *const waits[] = {
-    in_receive,        in_receive_if,    in_ask,    in_sleep,  in_yield, in_scope,
-    in_shielded_scope, in_send,          in_recv,   in_select, in_await, in_sync,
-    in_barrier,        in_await_of_task, in_accept, in_read,
-};
-#define WAITS (uint32_t)(sizeof waits / sizeof waits[0])
 
 /* ---- the fibers ---- */
 
@@ -277,7 +52,9 @@ static void values(kith_gen *gen, void *arg)
 static wait_fn *way_of(uint32_t number)
 {
     wait_fn *wait = waits[number % WAITS];
-    bool sockets = wait == in_accept || wait == in_read;
+    bool sockets = false;
+    for (size_t i = 0; i < sizeof with_sockets / sizeof with_sockets[0]; i++)
+        sockets = sockets || wait == with_sockets[i];
     return sockets && number / WAITS >= SOCKETS ? in_receive : wait;
 }
 
@@ -304,7 +81,9 @@ static void waiter(kith_self *self, kith_co *co, void *arg)
     void *memory = malloc(100);
     kith__add_seq(&begun, 1);
     have_things(self, number);
-    kith_err err = way_of(number)(self, co, number);
+    kith_err err = way_of(number)(self, co, number / WAITS);
+    if (err == KITH_ESHUTDOWN && kith__load_seq(&leaves_first) != 0)
+        err = in_receive(self, co, number); /* what begins a thing is refused before it is told */
     if (err != KITH_ECANCELED)
         FAIL("way %u of waiting ended by %s", number % WAITS, kith_errname(err));
     if (number % 13 == 0) { /* a clean-up that waits */
@@ -355,10 +134,42 @@ static const kith_behavior mute = {
     .handlers = KITH_HANDLERS(mute, question),
 };
 
+static void deaf(kith_self *self, kith_co *co, void *arg)
+{
+    (void)self;
+    (void)arg;
+    while (kith_sleep(co, kith_in(KITH_HOUR)) == KITH_OK)
+        ;
+}
+
+/* Its backlog is full: who connects now waits. */
+static void unreachable_open(void)
+{
+    struct sockaddr_in here = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t bytes = sizeof here;
+    shared.unreachable = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK_EQ(bind(shared.unreachable, (struct sockaddr *)&here, bytes), 0);
+    CHECK_EQ(listen(shared.unreachable, 0), 0);
+    CHECK_EQ(getsockname(shared.unreachable, (struct sockaddr *)&here, &bytes), 0);
+    shared.port = ntohs(here.sin_port);
+    for (int i = 0; i < BACKLOG; i++) {
+        shared.filler[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        (void)!connect(shared.filler[i], (struct sockaddr *)&here, bytes);
+    }
+}
+
+static void unreachable_close(void)
+{
+    close(shared.unreachable);
+    for (int i = 0; i < BACKLOG; i++)
+        close(shared.filler[i]);
+}
+
 static void shared_open(kith_self *self, kith_co *co)
 {
     uint32_t value = 0;
     void *item;
+    kith_fiber_options narrow = {.mailbox_max = 1};
     shared = (struct shared){
         .meeting = kith_chan_new(self, sizeof value, 0),
         .full = kith_chan_new(self, sizeof value, 1),
@@ -369,8 +180,13 @@ static void shared_open(kith_self *self, kith_co *co)
         .mutex = kith_mutex_new(self),
         .nothing = kith_queue_new(self, 1),
         .undone = kith_queue_new(self, 1),
+        .crammed = kith_queue_new(self, 1),
         .mute = kith_spawn(self, &mute, NULL),
+        .deaf = kith_go_with(self, deaf, NULL, &narrow),
     };
+    unreachable_open();
+    CHECK_EQ(kith_send(self, shared.deaf, question, 0), KITH_OK);
+    CHECK_EQ(kith_queue_put(co, shared.crammed, self, KITH_NOWAIT), KITH_OK);
     CHECK_EQ(kith_chan_send(co, shared.full, &value, KITH_NOWAIT), KITH_OK);
     CHECK_EQ(kith_mutex_lock(co, shared.mutex, KITH_NOWAIT), KITH_OK);
     CHECK_EQ(kith_queue_put(co, shared.undone, self, KITH_NOWAIT), KITH_OK);
@@ -393,6 +209,8 @@ static void shared_close(kith_self *self)
     kith_mutex_free(shared.mutex);
     kith_queue_free(shared.nothing);
     kith_queue_free(shared.undone);
+    kith_queue_free(shared.crammed);
+    unreachable_close();
 }
 
 static unsigned descriptors(void)

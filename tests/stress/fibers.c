@@ -257,11 +257,11 @@ TEST(messages_run_through_rings_of_fibers)
     stress_limit("messages_run_through_rings_of_fibers");
     kith_self *self;
     kith_co *co;
-    struct ring *ring = calloc(1, sizeof *ring);
-    REQUIRE(ring != NULL);
     kith_runtime *rt = stress_start(4);
     REQUIRE(rt != NULL);
     REQUIRE(kith_attach(rt, &self, &co) == KITH_OK);
+    struct ring *ring = calloc(1, sizeof *ring);
+    REQUIRE(ring != NULL);
     for (int round = 0; round < 3; round++) {
         kith__store_seq(&ring->hops, 0);
         ring->most = stress_times(300000);

@@ -170,7 +170,7 @@ static void poke_one(kith_self *self, const kith_ref *targets, uint64_t i,
                      struct kith__random *random)
 {
     uint64_t to = kith__random_below(random, WORKERS);
-    uint64_t by = kith__random_below(random, 2 * WORKERS);
+    uint64_t by = kith__random_below(random, (uint64_t)2 * WORKERS);
     kith_err err = by >= WORKERS
                        ? kith_send(self, targets[to], poke, .number = i)
                        : kith_send(self, targets[by], relay, .to = targets[to], .number = i);

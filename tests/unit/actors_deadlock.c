@@ -21,7 +21,12 @@ static void run(struct run *r, kith_main_fn *fn, unsigned workers)
     kith_config config = {.workers = workers, .log = log_line, .log_arg = &r->log};
     r->status = kith_main(&config, fn, r);
     CHECK(!log_has(&r->log, "messages were lost"));
+}
+
+static void run_end(struct run *r)
+{
     pthread_mutex_destroy(&r->log.lock);
+    free(r);
 }
 
 static const unsigned counts[] = {1, 2, 4};
@@ -62,7 +67,7 @@ TEST(everybody_receives)
         CHECK(log_has(&r->log, "deadlock: main"));
         CHECK(log_has(&r->log, "deadlock: receives_forever"));
         CHECK(log_has(&r->log, "waits in kith_receive"));
-        free(r);
+        run_end(r);
     }
 }
 
@@ -83,7 +88,7 @@ TEST(main_joins_fibers_that_wait_for_ever)
         CHECK_EQ(r->err, KITH_EDEADLK);
         CHECK_EQ(r->status, 1);
         CHECK(log_has(&r->log, "deadlock: receives_forever"));
-        free(r);
+        run_end(r);
     }
 }
 
@@ -119,7 +124,7 @@ TEST(a_canceled_timer_wakes_nobody)
             run(r, main_waits_after_a_canceled_timer, counts[i]);
             CHECK_EQ(r->err, KITH_EDEADLK);
             CHECK(log_has(&r->log, "deadlock: receives_forever"));
-            free(r);
+            run_end(r);
         }
 }
 
@@ -219,6 +224,47 @@ static void main_waits_beside_a_listener(kith_self *self, kith_co *co, void *arg
     pthread_join(thread, NULL);
 }
 
+/* It stays until all others sleep, most probably, and wakes nobody. */
+static void *bystander_main(void *arg)
+{
+    struct outsider *o = arg;
+    kith_self *self;
+    kith_co *co;
+    CHECK_EQ(kith_attach(o->rt, &self, &co), KITH_OK);
+    kith__store_seq(&o->attached, 1);
+    CHECK_EQ(kith_sleep(co, kith_in(20 * KITH_MS)), KITH_OK);
+    CHECK_EQ(kith_detach(self), KITH_OK);
+    return NULL;
+}
+
+static void main_waits_for_a_bystander(kith_self *self, kith_co *co, void *arg)
+{
+    struct run *r = arg;
+    struct outsider o = {.rt = kith_self_runtime(self), .to = kith_self_ref(self)};
+    pthread_t thread;
+    kith_msg *msg;
+    kith_go(self, receives_forever, r);
+    CHECK_EQ(pthread_create(&thread, NULL, bystander_main, &o), 0);
+    while (kith__load_seq(&o.attached) == 0)
+        sched_yield();
+    r->err = kith_receive(co, KITH_FOREVER, &msg);
+    pthread_join(thread, NULL);
+}
+
+/* The last who could have woken somebody has left while all slept: nobody but it can see that. */
+TEST(a_thread_that_detaches_leaves_a_deadlock)
+{
+    FOR_WORKERS(i)
+    {
+        struct run *r = malloc(sizeof *r);
+        run(r, main_waits_for_a_bystander, counts[i]);
+        CHECK_EQ(r->err, KITH_EDEADLK);
+        CHECK_EQ(r->status, 1);
+        CHECK(log_has(&r->log, "deadlock: receives_forever"));
+        run_end(r);
+    }
+}
+
 /* A conversation that goes on for long, in which everybody waits most of the time. */
 static void echoes(kith_self *self, kith_co *co, void *arg)
 {
@@ -252,7 +298,7 @@ TEST(what_can_be_woken_is_no_deadlock)
                 FAIL("function %zu on %u workers: %s", f, counts[i], r->log.text);
             CHECK_EQ(r->status, 0);
             CHECK(!log_has(&r->log, "deadlock"));
-            free(r);
+            run_end(r);
         }
     }
 }
@@ -266,6 +312,6 @@ TEST(a_deadline_is_no_deadlock)
         CHECK_EQ(r->err, KITH_ETIMEOUT);
         CHECK_EQ(r->status, 0);
         CHECK(!log_has(&r->log, "deadlock"));
-        free(r);
+        run_end(r);
     }
 }

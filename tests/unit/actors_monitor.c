@@ -45,6 +45,30 @@ TEST_ON_WORKERS(a_monitor_on_the_dead_answers_at_once)
     CHECK_EQ(env_stats(e).dead_letters, 0u);
 }
 
+static kith_err write_and_die(kith_self *self, struct doer *me, void *arg)
+{
+    (void)self;
+    (void)me;
+    *(int *)arg = 7;
+    return KITH_EFAILED;
+}
+
+/* The watcher comes too late, and may rely on what the dead did all the same (TSan sees if not). */
+TEST_ON_WORKERS(a_monitor_on_the_dead_shows_what_they_did)
+{
+    for (int i = 0; i < 20; i++) {
+        int *word = calloc(1, sizeof *word);
+        kith_ref actor = kith_spawn(e->self, &doer, NULL);
+        do_later(e, actor, write_and_die, word);
+        while (kith_send(e->self, actor, tell, .fn = do_nothing) == KITH_OK)
+            sched_yield();
+        CHECK_EQ(kith_monitor(e->self, actor), KITH_OK);
+        CHECK_EQ(await_down(e, actor), KITH_EDEAD);
+        CHECK_EQ(*word, 7);
+        free(word);
+    }
+}
+
 TEST_ON_WORKERS(two_monitors_are_two_messages)
 {
     kith_ref actor = kith_spawn(e->self, &doer, NULL);

@@ -122,13 +122,14 @@ static void *close_from_nowhere(void *arg)
 
 TEST_ON_WORKERS(other_threads_and_runtimes_are_refused)
 {
-    struct env *f = malloc(sizeof *f);
     kith_chan *chan = kith_chan_new(e->self, sizeof(int), 1);
     pthread_t thread;
-    REQUIRE(f != NULL && chan != NULL);
+    REQUIRE(chan != NULL);
     REQUIRE(pthread_create(&thread, NULL, close_from_nowhere, kith_chan_keep(chan)) == 0);
     pthread_join(thread, NULL);
     env_detach(e);
+    struct env *f = malloc(sizeof *f);
+    REQUIRE(f != NULL);
     if (env_open(f, 1)) {
         int v = 1;
         CHECK_EQ(kith_chan_send(f->co, chan, &v, KITH_NOWAIT), KITH_EPERM);
@@ -149,8 +150,9 @@ TEST_ON_WORKERS(values_of_any_size)
         unsigned char *in = malloc(bytes + 1);
         unsigned char *out = calloc(1, bytes + 1);
         kith_chan *chan = kith_chan_new(e->self, bytes, 3);
-        REQUIRE(chan != NULL && in != NULL && out != NULL);
-        for (unsigned round = 0; round < 7; round++) {
+        bool made = chan != NULL && in != NULL && out != NULL;
+        CHECK(made);
+        for (unsigned round = 0; made && round < 7; round++) {
             for (size_t i = 0; i < bytes; i++)
                 in[i] = (unsigned char)(i * 7 + round);
             out[bytes] = 0x5a;

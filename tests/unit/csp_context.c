@@ -178,11 +178,11 @@ static unsigned swap_wrong(struct kith__context *from, struct kith__context *to,
 {
     uint64_t values[REGISTERS];
     for (unsigned i = 0; i < REGISTERS; i++)
-        values[i] = number << 32 | (i + 1) * 0x01010101u;
+        values[i] = number << 32 | (i + 1) * (uint64_t)0x01010101;
     swap_with_registers(from, to, values);
     unsigned wrong = 0;
     for (unsigned i = 0; i < REGISTERS; i++)
-        wrong += values[i] != (number << 32 | (i + 1) * 0x01010101u);
+        wrong += values[i] != (number << 32 | (i + 1) * (uint64_t)0x01010101);
     return wrong;
 }
 

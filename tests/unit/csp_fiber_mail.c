@@ -96,7 +96,7 @@ TEST_ON_WORKERS(mail_comes_from_fibers_actors_and_threads)
     send_words(e->self, &from[3]);
     CHECK_EQ(kith_scope_leave(e->co, scope), KITH_OK);
     for (long i = 0; i < EACH; i++)
-        CHECK_EQ(RECEIVE(e, number)->value, 3 * EACH + i);
+        CHECK_EQ(RECEIVE(e, number)->value, 3L * EACH + i);
 }
 
 /* ---- selective receive ---- */
@@ -323,7 +323,7 @@ TEST_ON_WORKERS(fibers_ask_and_answer)
         kith_scope_go(e->self, scope, ask_all_kinds, &to);
     CHECK_EQ(kith_scope_leave(e->co, scope), KITH_OK);
     stop_and_wait(e, to);
-    CHECK_EQ(kith__load_seq(&answered), 3 * 102);
+    CHECK_EQ(kith__load_seq(&answered), 3L * 102);
     CHECK_EQ(env_stats(e).late_replies - late, 3u);
 }
 

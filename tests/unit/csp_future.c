@@ -203,15 +203,15 @@ TEST_ON_WORKERS(a_wrong_thread_gets_nothing)
 
 TEST(a_future_of_another_runtime_cannot_be_awaited)
 {
-    struct env *a = calloc(1, sizeof *a);
     kith_runtime *other = NULL;
     kith_config config = {.workers = 1};
-    REQUIRE(a != NULL && kith_start(&config, &other) == KITH_OK);
+    REQUIRE(kith_start(&config, &other) == KITH_OK);
     kith_self *self;
     REQUIRE(kith_attach(other, &self, NULL) == KITH_OK);
     kith_future *f = kith_promise(self);
     CHECK_EQ(kith_detach(self), KITH_OK);
-    REQUIRE(env_open(a, 1));
+    struct env *a = calloc(1, sizeof *a);
+    REQUIRE(a != NULL && env_open(a, 1));
     CHECK_EQ(kith_await(a->co, f, PATIENCE, NULL), KITH_EBADREF);
     CHECK_EQ(kith_future_then(a->self, f, no_then, NULL), KITH_EBADREF);
     CHECK_EQ(kith_gather(a->co, &f, 1, PATIENCE), KITH_EBADREF); /* which cancels it */

@@ -60,7 +60,7 @@ TEST_ON_WORKERS(join_waits_until_all_is_done)
         for (int i = 0; i < 100; i++)
             CHECK_EQ(kith_queue_put(e->co, w.queue, &items[i], PATIENCE), KITH_OK);
         CHECK_EQ(kith_queue_join(e->co, w.queue, PATIENCE), KITH_OK);
-        CHECK_EQ(kith__load_seq(&w.done), 100 * round);
+        CHECK_EQ(kith__load_seq(&w.done), 100L * round);
     }
     CHECK_EQ(kith_queue_close(e->self, w.queue), KITH_OK);
     for (int i = 0; i < 4; i++) {

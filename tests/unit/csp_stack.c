@@ -208,7 +208,7 @@ TEST(of_many_pooled_stacks_each_is_shrunk)
         for (unsigned i = 0; i < N; i++) {
             taken[i] = take(0);
             REQUIRE(taken[i] != NULL);
-            size_t used = (i % 3 + 1) * (20u << 10);
+            size_t used = (i % 3 + 1) * ((size_t)20 << 10);
             memset((char *)taken[i]->high - used, 1, used);
         }
         for (unsigned i = 0; i < N; i++)

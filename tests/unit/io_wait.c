@@ -51,13 +51,13 @@ TEST_DRIVEN(an_echo_server)
         peers[i] = peer_connect(port);
         peer_send(peers[i], 1000, (size_t)i);
     }
-    for (int round = 0; round < 10; round++)
-        for (int i = 0; i < PEERS; i++) {
-            peer_expect(peers[i], 1000, (size_t)(round * 7 + i));
-            peer_send(peers[i], 1000, (size_t)(round * 7 + 7 + i));
+    for (size_t round = 0; round < 10; round++)
+        for (size_t i = 0; i < PEERS; i++) {
+            peer_expect(peers[i], 1000, round * 7 + i);
+            peer_send(peers[i], 1000, round * 7 + 7 + i);
         }
-    for (int i = 0; i < PEERS; i++) {
-        peer_expect(peers[i], 1000, (size_t)(70 + i));
+    for (size_t i = 0; i < PEERS; i++) {
+        peer_expect(peers[i], 1000, 70 + i);
         shutdown(peers[i], SHUT_WR);
         peer_expect_end(peers[i]);
         close(peers[i]);
@@ -251,7 +251,7 @@ TEST_DRIVEN(big_transfers_cross)
     struct ends ends;
     kith_ref fibers[4];
     REQUIRE(ends_listen(net->self, &ends));
-    for (int i = 0; i < 2; i++) {
+    for (size_t i = 0; i < 2; i++) {
         kith_sock out;
         kith_sock in;
         CHECK_EQ((int)kith_dial(net->co, "127.0.0.1", ends.port, PATIENCE, NULL, &out), 0);

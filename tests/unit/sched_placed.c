@@ -156,7 +156,7 @@ TEST(placed_and_free_tasks_get_equal_turns)
     CHECK_EQ(kith_join(e->rt, PATIENCE), KITH_OK);
     for (int i = 0; i < ALL; i++) {
         CHECK_GT(turns[i] - before[i], LONG / 3);
-        CHECK_LT(turns[i] - before[i], LONG * 3);
+        CHECK_LT(turns[i] - before[i], LONG * 3L);
     }
     env_close(e);
     free(e);
