@@ -20,11 +20,13 @@
  *      runs; else it rests, or goes back into a queue, which owns it then.
  *  R4. A fiber that ends switches to the worker, which gives its stack back. If its inbox is on its way
  *      into a queue just then (somebody has woken it), its turn ends it.
+ *  R5. ctx->running and ctx->current are those of whoever runs: set at each switch (enter), put away
+ *      before it (switch_away).
  *  R6. The list is one among the tasks that wait: one switches directly to the next in it during the
  *      list's own turn, or while nobody else waits. So those in the list, who may wake each other for
  *      ever, have no more than one turn, until the clock is due, for one of everybody else's.
- *  R5. ctx->running and ctx->current are those of whoever runs: set at each switch (enter), put away
- *      before it (switch_away).
+ *  R7. One that a message has woken may be resumed without its turn if the turn would find just that
+ *      message: it is taken out of the worker's list, and owns its inbox as in its turn.
  *
  * Threads: all of it is the worker's own.
  *
@@ -106,12 +108,17 @@ static inline void enter(struct kith__ctx *ctx, struct kith__fiber *f, struct ki
     kith__store_rlx(&ctx->worker->turn_of, &f->kind->behavior);
 }
 
+/* Whether somebody waits on this worker besides its placed tasks. */
+static inline bool others_wait(struct kith__worker *w)
+{
+    return kith__load_rlx(&w->placed_sent) != NULL || kith__load_rlx(&w->woken) != NULL ||
+           kith__waiting(w) != 0;
+}
+
 /* Whether nobody waits on this worker but the fibers in the list. */
 static inline bool nobody_else(struct kith__worker *w, const struct kith__fibers *home)
 {
-    return w->placed_first == &home->task && w->placed_last == &home->task &&
-           kith__load_rlx(&w->placed_sent) == NULL && kith__load_rlx(&w->woken) == NULL &&
-           kith__waiting(w) == 0;
+    return w->placed_first == &home->task && w->placed_last == &home->task && !others_wait(w);
 }
 
 /* The next to go on without a way through the worker; NULL: there is none, or it is time for the clock,
@@ -123,6 +130,30 @@ static inline struct kith__fiber *next_direct(struct kith__worker *w, struct kit
     w->until_clock--;
     kith__count(&w->turns);
     return list_pop(home);
+}
+
+/* The same for one that a message has just woken: the only task that waits on this worker, for mail, and
+ * with one ordinary message. Its turn would do no more than this (R7). */
+static inline struct kith__fiber *next_woken(struct kith__worker *w, struct kith__fibers *home)
+{
+    struct kith_self *task = w->placed_first;
+    if (task == NULL || task->ops != &kith__fiber_ops || task != w->placed_last ||
+        w->until_clock <= 1 || w->clock_due || !home->direct || others_wait(w))
+        return NULL;
+    struct kith__fiber *f = task->state;
+    struct kith_msg *msg = task->pending;
+    if (f->co.ctx == NULL || f->ended || f->queued || (f->co.wants & KITH__WOKE_MAIL) == 0 ||
+        msg == NULL || msg->next != msg || msg->flags != 0 || !kith__meant_for(task, msg))
+        return NULL;
+    w->placed_first = NULL;
+    w->placed_count--;
+    w->until_clock--;
+    kith__count(&w->turns);
+    task->pending = NULL;
+    kith__queue_push(&f->co.mail, msg);
+    f->co.woke |= KITH__WOKE_MAIL | KITH__WOKE_TURN;
+    f->co.owned = true;
+    return f;
 }
 
 /* On f's stack: goes on in `next` (NULL: the worker), until somebody enters f again. */
@@ -154,8 +185,12 @@ static void fiber_suspend(struct kith_co *co)
         if ((co->woke & co->wants) != 0)
             return;
     }
-    bool may = home->turning || nobody_else(w, home); /* R6 */
-    switch_away(f, may ? next_direct(w, home) : NULL);
+    struct kith__fiber *next = NULL;
+    if (home->turning || nobody_else(w, home)) /* R6 */
+        next = next_direct(w, home);
+    else if (!home->placed)
+        next = next_woken(w, home);
+    switch_away(f, next);
 }
 
 static void fiber_yield(struct kith_co *co)
