@@ -201,6 +201,8 @@ static void fiber_yield(struct kith_co *co)
     struct kith__fiber *next = nobody_else(w, f->home) ? next_direct(w, f->home) : NULL;
     if (next != f)
         switch_away(f, next);
+    else
+        depth_note(f);
     if (co->owned)
         kith__co_sift(co);
 }

@@ -85,9 +85,9 @@ static void live(const char *name, uint64_t n, bool no_guards)
     if (!enough_memory(n))
         return;
     stress_limit(name);
+    REQUIRE(kith_start(&config, &rt) == KITH_OK && kith_attach(rt, &self, &co) == KITH_OK);
     kith_ref *refs = calloc(n, sizeof *refs);
-    REQUIRE(refs != NULL && kith_start(&config, &rt) == KITH_OK);
-    REQUIRE(kith_attach(rt, &self, &co) == KITH_OK);
+    REQUIRE(refs != NULL);
     kith_scope *scope = kith_scope_new(co);
     start_all(self, scope, refs, n);
     for (uint64_t round = 0; round < 2; round++)

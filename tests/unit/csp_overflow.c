@@ -83,12 +83,19 @@ static void write_text(const char *text)
 
 /* ---- what runs there ---- */
 
+/* Somebody may look at all of it, so that no compiler keeps only the bytes that are used. */
+static void keep_whole(volatile char *room)
+{
+    __asm__ volatile("" : : "r"(room) : "memory");
+}
+
 /* Goes down by at least this many bytes. */
 static size_t dive(size_t bytes) // NOLINT(misc-no-recursion)
 {
     volatile char room[256];
     for (size_t i = 0; i < sizeof room; i += 64)
         room[i] = (char)bytes;
+    keep_whole(room);
     return bytes <= sizeof room ? 1 : dive(bytes - sizeof room) + (room[0] == (char)bytes);
 }
 
@@ -511,7 +518,9 @@ TEST(a_wild_pointer_blames_nobody)
 static void deep_and_wait(kith_self *self, kith_co *co, size_t bytes) // NOLINT(misc-no-recursion)
 {
     volatile char room[1024];
-    room[0] = room[sizeof room - 1] = 1;
+    for (size_t i = 0; i < sizeof room; i += 64)
+        room[i] = (char)bytes;
+    keep_whole(room);
     if (bytes <= sizeof room)
         (void)kith_yield(co);
     else
