@@ -84,7 +84,7 @@ static void write_text(const char *text)
 /* ---- what runs there ---- */
 
 /* Somebody may look at all of it, so that no compiler keeps only the bytes that are used. */
-static void keep_whole(volatile char *room)
+static void keep_whole(const volatile char *room)
 {
     __asm__ volatile("" : : "r"(room) : "memory");
 }
