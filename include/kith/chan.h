@@ -90,9 +90,10 @@ KITH_API KITH_MUST_CHECK kith_err kith_chan_try_recv(kith_self *self, kith_chan 
  * Errors: KITH_ECLOSED (it was closed before), KITH_EPERM, KITH_EINVAL. */
 KITH_API kith_err kith_chan_close(kith_chan *chan);
 
-/* How many values it keeps: a moment's view; and how many it can keep.
+/* How many values it keeps: a moment's view.
  * Thread: any. Blocks: no. Errors: 0 for NULL. */
 KITH_API size_t kith_chan_count(const kith_chan *chan);
+/* How many values it can keep. Thread: any. Blocks: no. Errors: 0 for NULL. */
 KITH_API size_t kith_chan_capacity(const kith_chan *chan);
 
 /* ---- channels of one type ---- */
